@@ -3,6 +3,9 @@
 import os
 
 _sudo = True
-_sudo_password = os.environ.get("JARVIS_SUDO_PASSWORD")
 
-ssh_config_file = os.environ.get("JARVIS_SSH_CONFIG")
+if "JARVIS_SUDO_PASSWORD" in os.environ:
+    _sudo_password = os.environ["JARVIS_SUDO_PASSWORD"]
+
+if "JARVIS_SSH_CONFIG" in os.environ:
+    ssh_config_file = os.environ["JARVIS_SSH_CONFIG"]

@@ -57,7 +57,7 @@ def _host(name: str, fleet: Fleet, plain: dict[str, Any]) -> tuple[str, dict[str
     node = fleet.nodes[name]
     data: dict[str, Any] = {"node_name": name, "fleet": plain}
     if node.connection == "local":
-        return "@local", data
+        return "@local", {**data, "_sudo": os.geteuid() != 0}
     return name, {**data, "ssh_hostname": node.ssh_host or str(node.address)}
 
 

@@ -3,53 +3,70 @@
 from __future__ import annotations
 
 import atexit
+import logging
+import re
 from typing import TYPE_CHECKING
 
 import click
 from pyinfra import logger
 from pyinfra.api.state import BaseStateCallback
 from pyinfra.context import ctx_state
+from typing_extensions import override
 
 if TYPE_CHECKING:
-    from pyinfra.api.exceptions import ConnectError
     from pyinfra.api.host import Host
     from pyinfra.api.state import State
 
-__all__ = ["fail", "install"]
+__all__ = ["fail", "install", "watch"]
 
 _reasons: dict[str, str] = {}
 
+_HOST_ERROR = re.compile(r"^\s*\[(?P<host>[^\]]+)\]\s+(?P<text>\S.*)$", re.DOTALL)
 
-class _Recorder(BaseStateCallback):
-    @staticmethod
-    def host_connect_error(state: State, host: Host, error: ConnectError) -> None:
-        del state
-        _reasons.setdefault(host.name, f"could not connect: {error}")
 
+class _ErrorLog(logging.Handler):
+    """Keep the first error that pyinfra logs of each host.
+
+    A host that cannot be connected to is reported by the log only: callbacks can be added once the
+    state exists, and by then the connections have been made.
+    """
+
+    @override
+    def emit(self, record: logging.LogRecord) -> None:
+        found = _HOST_ERROR.match(click.unstyle(record.getMessage()))
+        if found:
+            _reasons.setdefault(found["host"], found["text"].strip())
+
+
+class _FailedOperations(BaseStateCallback):
     @staticmethod
     def operation_host_error(
         state: State, host: Host, op_hash: str, retry_count: int = 0, max_retries: int = 0
     ) -> None:
         del retry_count, max_retries
         names = ", ".join(sorted(state.get_op_meta(op_hash).names))
-        _reasons.setdefault(host.name, f"failed at: {names}")
+        reason = _reasons.get(host.name)
+        _reasons[host.name] = f"{names}: {reason}" if reason else f"failed at: {names}"
 
 
 def install() -> None:
-    """Record why hosts fail in this run, and say it when the process ends."""
-    if not ctx_state.isset():
+    """Note why hosts fail in this run, and say it when the process ends."""
+    if not ctx_state.isset() or any(isinstance(item, _ErrorLog) for item in logger.handlers):
         return
-    state: State = ctx_state.get()
-    if any(isinstance(handler, _Recorder) for handler in state.callback_handlers):
-        return
-    state.add_callback_handler(_Recorder())
-    atexit.register(_print, state)
+    logger.addHandler(_ErrorLog(level=logging.ERROR))
+    atexit.register(_print, ctx_state.get())
+
+
+def watch(state: State) -> None:
+    """Note the operation at which a host fails; needs the state to be there."""
+    if not any(isinstance(item, _FailedOperations) for item in state.callback_handlers):
+        state.add_callback_handler(_FailedOperations())
 
 
 def fail(state: State, host: Host, reason: str) -> None:
     """Fail one host with a sentence, before or between operations; the others go on."""
+    _reasons[host.name] = reason
     logger.error(f"{host.print_prefix}{click.style(reason, 'red')}")
-    _reasons.setdefault(host.name, reason)
     state.fail_hosts({host})
 
 
@@ -57,7 +74,6 @@ def _print(state: State) -> None:
     failed = sorted(host.name for host in getattr(state, "failed_hosts", ()))
     if not failed:
         return
-    total = len(state.inventory)
-    click.echo(f"--> {len(failed)} of {total} hosts failed; the others are done:", err=True)
+    click.echo(f"--> {len(failed)} of {len(state.inventory)} hosts failed:", err=True)
     for name in failed:
         click.echo(f"    {name}: {_reasons.get(name, 'see its messages above')}", err=True)
