@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-down test verify lint lock key bench
+.PHONY: demo demo-down test verify lint lock key bench docs
 
 $(VENV)/.ready: requirements/uv.txt requirements/dev.txt lab/bootstrap.sh
 	PYTHON=$(PYTHON) lab/bootstrap.sh $(VENV)
@@ -37,3 +37,6 @@ bench: $(VENV)/.ready
 
 lock: $(VENV)/.ready
 	requirements/lock.sh $(BIN)/uv
+
+docs: $(VENV)/.ready
+	$(BIN)/python -m docs.generate

@@ -23,13 +23,18 @@ _DEFAULT_TAG = "latest"
 
 
 def canonical_model(name: str) -> str:
-    """Return the name as ``/api/tags`` shows it: lower case, defaults dropped, tag always there.
+    """Return the name as ``/api/tags`` shows it: defaults dropped, the tag always there.
 
-    ``ollama/Llama3`` becomes ``llama3:latest``.
+    ``ollama/Llama3`` becomes ``llama3:latest``. Names of Ollama's own library are lower case; those
+    with a namespace keep theirs, since other registries may tell capitals apart. Compare names
+    with ``casefold``, as Ollama does when it looks for a model that it has.
     """
-    short = name.strip().lower()
+    short = name.strip()
     for prefix in (*_PROVIDERS, _DEFAULT_REGISTRY, _DEFAULT_NAMESPACE):
-        short = short.removeprefix(prefix)
+        if short.lower().startswith(prefix):
+            short = short[len(prefix) :]
+    if "/" not in short:
+        short = short.lower()
     if ":" not in short.rpartition("/")[2]:
         short = f"{short}:{_DEFAULT_TAG}"
     return short

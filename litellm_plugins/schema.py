@@ -103,23 +103,48 @@ def _unique(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
-Name = Annotated[
-    str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", strip_whitespace=True)
-]
-HostName = Annotated[
-    str,
-    StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$", strip_whitespace=True),
-]
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-AbsolutePath = Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9._/-]*[A-Za-z0-9._-]$")]
+_NAME = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+_HOST_NAME = r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$"
+_SHA256 = r"^[0-9a-f]{64}$"
+_PATH = r"^/[A-Za-z0-9._/-]*[A-Za-z0-9._-]$"
+_MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,349}$"
+_VERSION = r"^[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?$"
+_DURATION = r"^-?[0-9]+(\.[0-9]+)?(ms|s|m|h)?$"
+_URL = r"^https?://[^\s'\"]+[^/\s'\"]$"
+_ENV_VALUE = r'^[^\n\r\x00"\\]*$'
+
+_PATTERN_SENTENCES = {
+    _NAME: "must be lower-case letters, digits and hyphens, at most 63",
+    _HOST_NAME: "must be a host name in lower case",
+    _SHA256: "must be a sha256 of 64 hex digits, in lower case",
+    _PATH: "must be an absolute path of letters, digits, '.', '_' and '-'",
+    _MODEL_NAME: "must be the name of a model, e.g. 'llama3' or 'qwen2.5-coder:7b'",
+    _VERSION: "must be a version such as '0.34.2', without the 'v'",
+    _DURATION: "must be a duration such as '30m', or seconds",
+    _URL: "must be an http or https URL without a slash at the end",
+    _ENV_VALUE: "must be one line without quotes and backslashes",
+}
+
+_TYPE_SENTENCES = {
+    "tuple_type": "must be a list",
+    "dict_type": "must be a mapping",
+    "model_type": "must be a mapping",
+    "model_attributes_type": "must be a mapping",
+    "missing": "is missing and has no default",
+}
+
+Name = Annotated[str, StringConstraints(pattern=_NAME)]
+HostName = Annotated[str, StringConstraints(pattern=_HOST_NAME)]
+Sha256 = Annotated[str, StringConstraints(pattern=_SHA256)]
+AbsolutePath = Annotated[str, StringConstraints(pattern=_PATH)]
 ModelName = Annotated[
     str,
-    StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,349}$"),
+    StringConstraints(pattern=_MODEL_NAME),
     AfterValidator(canonical_model),
 ]
 ModelNames = Annotated[tuple[ModelName, ...], AfterValidator(_unique)]
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Z_][A-Z0-9_]*$")]
-EnvValue = Annotated[str, StringConstraints(pattern=r'^[^\n\r\x00"\\]*$')]
+EnvValue = Annotated[str, StringConstraints(pattern=_ENV_VALUE)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -159,8 +184,24 @@ class Hardware(_Strict):
         return self
 
 
+_OWN_VARIABLES = {
+    "OLLAMA_HOST": "is the node's address; set `address`",
+    "OLLAMA_MODELS": "has a key of its own: `models_path`",
+    "OLLAMA_NUM_PARALLEL": "has a key of its own: `num_parallel`",
+    "OLLAMA_CONTEXT_LENGTH": "has a key of its own: `context_length`",
+    "OLLAMA_MAX_LOADED_MODELS": "has a key of its own: `max_loaded_models`",
+    "OLLAMA_KV_CACHE_TYPE": "has a key of its own: `kv_cache_type`",
+    "OLLAMA_KEEP_ALIVE": "has a key of its own: `keep_alive`",
+    "OLLAMA_NO_CLOUD": "stays set, so that no prompt leaves the network",
+    "LLAMA_ARG_HOST": "would open the model runner to the network",
+    "LLAMA_ARG_PORT": "would move the model runner away from Ollama",
+    "LLAMA_ARG_API_KEY": "would lock Ollama out of its own model runner",
+}
+"""Variables that the gateway counts on or that would break or expose the service."""
+
+
 class OllamaSettings(_Strict):
-    """Settings of Ollama on one node that replace what is derived from its hardware."""
+    """Settings of Ollama on one node; what is null is derived from its hardware."""
 
     num_parallel: int | None = Field(
         None,
@@ -190,7 +231,7 @@ class OllamaSettings(_Strict):
     )
     keep_alive: str | None = Field(
         None,
-        pattern=r"^-?[0-9]+(\.[0-9]+)?(ms|s|m|h)?$",
+        pattern=_DURATION,
         examples=["30m"],
         description="How long an idle model stays in memory (OLLAMA_KEEP_ALIVE); negative is for ever.",
     )
@@ -204,6 +245,13 @@ class OllamaSettings(_Strict):
         examples=[{"HSA_OVERRIDE_GFX_VERSION": "11.0.0"}],
         description="Further environment variables of the Ollama service; they win over derived ones.",
     )
+
+    @model_validator(mode="after")
+    def _environment_leaves_our_keys_alone(self) -> OllamaSettings:
+        for variable in self.environment:
+            if variable in _OWN_VARIABLES:
+                raise ValueError(f"environment: {variable} {_OWN_VARIABLES[variable]}")
+        return self
 
 
 class Storage(_Strict):
@@ -359,7 +407,7 @@ class OllamaRelease(_Strict):
 
     version: str = Field(
         ...,
-        pattern=r"^[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?$",
+        pattern=_VERSION,
         examples=["0.34.2"],
         description="Version of the release, without the `v`. Change it to upgrade or to roll back.",
     )
@@ -376,13 +424,13 @@ class OllamaRelease(_Strict):
     )
     release_url: str = Field(
         "https://github.com/ollama/ollama/releases/download",
-        pattern=r"^https?://[^\s'\"]+[^/\s'\"]$",
+        pattern=_URL,
         examples=["https://mirror.example.com/ollama"],
         description="Where releases are downloaded from; `/v<version>/<archive>` is added.",
     )
     registry_url: str = Field(
         "https://registry.ollama.ai",
-        pattern=r"^https?://[^\s'\"]+[^/\s'\"]$",
+        pattern=_URL,
         examples=["https://registry.ollama.ai"],
         description="Registry that is asked, before a pull, whether a model exists and how large it is.",
     )
@@ -494,7 +542,7 @@ class Routing(_Strict):
 
 
 class ApiKey(_Strict):
-    """Who may use the endpoint; the key itself is never kept."""
+    """Who may use the endpoint. Only the hash of a key is kept."""
 
     sha256: Sha256 = Field(
         ...,
@@ -652,18 +700,21 @@ def _lines(error: ErrorDetails) -> Iterator[str]:
 
 def _sentence(error: ErrorDetails) -> str:
     if error["type"] == "extra_forbidden":
-        known = _keys_at(error["loc"][:-1])
-        return f"unknown key{_hint(str(error['loc'][-1]), known)}"
-    if error["type"] == "missing":
-        return "missing; it has no default"
-    message = error["msg"].removeprefix("Value error, ")
-    sentence = message[:1].lower() + message[1:]
-    if "sha256" in [str(part) for part in error["loc"]] and "pattern" in error["type"]:
-        sentence = "a sha256 has 64 hex digits, in lower case"
+        return f"unknown key{_hint(str(error['loc'][-1]), _keys_at(error['loc'][:-1]))}"
+    sentence = _TYPE_SENTENCES.get(error["type"]) or _own_words(error)
     given = error.get("input")
-    if isinstance(given, (str, int, float, bool)):
-        return f"{sentence} (it is {given!r})"
-    return sentence
+    might_be_a_secret = error["loc"][:1] == ("keys",)
+    if might_be_a_secret or not isinstance(given, (str, int, float, bool)):
+        return sentence
+    return f"{sentence} (it is {given!r})"
+
+
+def _own_words(error: ErrorDetails) -> str:
+    pattern = error.get("ctx", {}).get("pattern")
+    if pattern in _PATTERN_SENTENCES:
+        return _PATTERN_SENTENCES[pattern]
+    message = error["msg"].removeprefix("Value error, ").replace("Input ", "", 1)
+    return message[:1].lower() + message[1:]
 
 
 def _hint(word: str, known: Any) -> str:  # noqa: ANN401 - any container of names
