@@ -70,8 +70,10 @@ MISTAKES = {
     "wrong type: a list for a mapping": (top(nodes=[]), "nodes: must be a mapping"),
     "wrong type: text for a number": (
         node(hardware={"memory_gib": "lots"}),
-        "nodes.big.hardware.memory_gib: should be a valid number, unable to parse string as a "
-        "number (it is 'lots')",
+        (
+            "nodes.big.hardware.memory_gib: should be a valid number, unable to parse string as a "
+            "number (it is 'lots')"
+        ),
     ),
     "not an address": (
         node(address="10.0.0.256"),
@@ -104,13 +106,17 @@ MISTAKES = {
     ),
     "loopback among several": (
         node(address="127.0.0.1"),
-        "nodes.big.address: 127.0.0.1 is this machine's own loopback; in a fleet of several nodes "
-        "the others cannot reach it",
+        (
+            "nodes.big.address: 127.0.0.1 is this machine's own loopback; in a fleet of several nodes "
+            "the others cannot reach it"
+        ),
     ),
     "model without nodes": (
         top(models={"llama4": {}}),
-        "models.llama4:latest: no node has it; add it to a node's or a group's models; "
-        "did you mean 'llama3:latest'?",
+        (
+            "models.llama4:latest: no node has it; add it to a node's or a group's models; "
+            "did you mean 'llama3:latest'?"
+        ),
     ),
     "unknown node in a group": (
         top(groups={"gpu": {"nodes": ["bigg"], "models": ["mistral"]}}),
@@ -134,13 +140,17 @@ MISTAKES = {
     ),
     "checksum too short": (
         top(ollama={"version": "0.34.2", "sha256": {"ollama-linux-amd64.tar.zst": "abc"}}),
-        "ollama.sha256.ollama-linux-amd64.tar.zst: must be a sha256 of 64 hex digits, in lower "
-        "case (it is 'abc')",
+        (
+            "ollama.sha256.ollama-linux-amd64.tar.zst: must be a sha256 of 64 hex digits, in lower "
+            "case (it is 'abc')"
+        ),
     ),
     "checksum of something else": (
         top(ollama={"version": "0.34.2", "sha256": {"ollama-windows.zip": HEX}}),
-        "ollama: sha256: 'ollama-windows.zip' is not the name of an archive of Ollama for Linux, "
-        "e.g. 'ollama-linux-amd64.tar.zst'",
+        (
+            "ollama: sha256: 'ollama-windows.zip' is not the name of an archive of Ollama for Linux, "
+            "e.g. 'ollama-linux-amd64.tar.zst'"
+        ),
     ),
     "key that is no hash": (
         top(keys={"alice": {"sha256": "jrv_secret"}}),
@@ -148,8 +158,10 @@ MISTAKES = {
     ),
     "node name with capitals": (
         lambda fleet: fleet["nodes"].update({"Big_One": {"address": "10.0.0.7"}}),
-        "nodes.Big_One: must be lower-case letters, digits and hyphens, at most 63 "
-        "(it is 'Big_One')",
+        (
+            "nodes.Big_One: must be lower-case letters, digits and hyphens, at most 63 "
+            "(it is 'Big_One')"
+        ),
     ),
     "GPU without memory": (
         node(hardware={"gpu": "nvidia"}),
@@ -177,8 +189,10 @@ MISTAKES = {
     ),
     "environment that would open the node": (
         node(ollama={"environment": {"OLLAMA_NO_CLOUD": "0"}}),
-        "nodes.big.ollama: environment: OLLAMA_NO_CLOUD stays set, so that no prompt leaves the "
-        "network",
+        (
+            "nodes.big.ollama: environment: OLLAMA_NO_CLOUD stays set, so that no prompt leaves the "
+            "network"
+        ),
     ),
 }
 
