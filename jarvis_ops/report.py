@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pyinfra.api.host import Host
     from pyinfra.api.state import State
 
-__all__ = ["fail", "install", "watch"]
+__all__ = ["fail", "install", "note", "watch"]
 
 _reasons: dict[str, str] = {}
 
@@ -61,6 +61,11 @@ def watch(state: State) -> None:
     """Note the operation at which a host fails; needs the state to be there."""
     if not any(isinstance(item, _FailedOperations) for item in state.callback_handlers):
         state.add_callback_handler(_FailedOperations())
+
+
+def note(host: Host, reason: str) -> None:
+    """Keep the reason for which a host is about to fail, where the log does not have it."""
+    _reasons[host.name] = reason
 
 
 def fail(state: State, host: Host, reason: str) -> None:

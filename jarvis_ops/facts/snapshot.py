@@ -1,9 +1,9 @@
 """Many facts in one round trip.
 
 pyinfra asks every fact with a command of its own, in the prepare phase and again in the execute
-phase. Over SSH the round trips, not the questions, are what a converged fleet waits for, so a
-deploy gathers what its operations are going to ask, once, and an operation that changes the host
-makes everybody ask again.
+phase. Over SSH the round trips, not the questions, are what a converged fleet waits for. So what a
+host's operations are going to ask is gathered once, before the first of them, and an operation
+that changes the host makes everybody ask again.
 """
 
 from __future__ import annotations
@@ -13,23 +13,32 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from pyinfra.api import FactBase
-from typing_extensions import override
+from paramiko import SSHException
+from pyinfra.api import FactBase, StringCommand
+from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS, pop_global_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pyinfra.api.host import Host
 
-__all__ = ["Answers", "Question", "ask", "forget", "gather", "question"]
+__all__ = ["NotGatheredError", "Question", "ask", "forget", "gather", "question"]
 
 T = TypeVar("T")
 
 _MARK = "@@jarvis-answer@@"
+_NO_SUDO = "@@jarvis-no-sudo@@"
 
 _FRESH_SECONDS = 120.0
 """How long an answer is believed: longer than a run takes to come to its operations, shorter than
 somebody may leave the plan unconfirmed on the screen."""
+
+_TIMEOUT_SECONDS = 120
+"""For a host that took the connection and then hangs, e.g. on a dead disk."""
+
+
+class NotGatheredError(Exception):
+    """The host gave no answers; the message is a sentence that says why."""
 
 
 @dataclass(frozen=True)
@@ -54,28 +63,6 @@ def question(fact: type[FactBase[T]], **arguments: Any) -> Question[T]:  # noqa:
     return Question(fact, tuple(sorted(arguments.items())))
 
 
-class Answers(FactBase[list[list[str]]]):
-    """The output lines of several shell commands, run one after the other in one round trip."""
-
-    default = list
-
-    @override
-    def command(self, scripts: tuple[str, ...]) -> str:
-        return "; ".join(
-            f"echo {_MARK}; sh -c {shlex.quote(script)} 2>/dev/null || true" for script in scripts
-        )
-
-    @override
-    def process(self, output: list[str]) -> list[list[str]]:
-        answers: list[list[str]] = []
-        for line in output:
-            if line == _MARK:
-                answers.append([])
-            elif answers:
-                answers[-1].append(line)
-        return answers
-
-
 @dataclass(frozen=True)
 class _Snapshot:
     taken_at: float
@@ -86,13 +73,18 @@ _snapshots: dict[str, _Snapshot] = {}
 
 
 def gather(host: Host, questions: Iterable[Question[Any]]) -> None:
-    """Ask several questions at once and keep the answers until `forget`."""
+    """Ask several questions with one command, and keep the answers until `forget`.
+
+    Raises:
+        NotGatheredError: the host cannot be asked as root, or does not answer.
+
+    """
     asked = list(dict.fromkeys(questions))
-    outputs = host.get_fact(Answers, scripts=tuple(item.command for item in asked))
-    _snapshots[host.name] = _Snapshot(
-        taken_at=time.monotonic(),
-        answers={item: item.read(lines) for item, lines in zip(asked, outputs, strict=False)},
-    )
+    outputs = _split(_run(host, "\n".join(map(_part, asked))))
+    if len(outputs) < len(asked):
+        raise NotGatheredError("the host stopped answering in the middle of the questions")
+    answers = {item: item.read(lines) for item, lines in zip(asked, outputs, strict=True)}
+    _snapshots[host.name] = _Snapshot(time.monotonic(), answers)
 
 
 def ask(host: Host, asked: Question[T]) -> T:
@@ -107,3 +99,52 @@ def ask(host: Host, asked: Question[T]) -> T:
 def forget(host: Host) -> None:
     """Drop what was gathered: call it once an operation has changed the host."""
     _snapshots.pop(host.name, None)
+
+
+def _part(item: Question[Any]) -> str:
+    return f"echo {_MARK}; (\n{item.command}\n) </dev/null 2>/dev/null"
+
+
+def _split(lines: list[str]) -> list[list[str]]:
+    answers: list[list[str]] = []
+    for line in lines:
+        if line == _MARK:
+            answers.append([])
+        elif answers:
+            answers[-1].append(line)
+    return answers
+
+
+def _run(host: Host, script: str) -> list[str]:
+    """Run a script as root and return what it printed.
+
+    pyinfra stops to ask for a password at the terminal where sudo wants one, which nobody answers
+    in an automated run. So sudo is called here, in the same round trip, and its refusal is read.
+    """
+    given, _ = pop_global_arguments(host.state, host, {})
+    arguments: dict[str, Any] = {
+        key: value for key, value in given.items() if key in CONNECTOR_ARGUMENT_KEYS
+    }
+    command = f"{script}\ntrue"
+    if arguments.get("_sudo") and not arguments.get("_sudo_password"):
+        arguments["_sudo"] = False
+        command = f"sudo -H -n sh -c {shlex.quote(command)} || echo {_NO_SUDO}"
+    try:
+        status, output = host.run_shell_command(
+            StringCommand(command), **{**arguments, "_timeout": _TIMEOUT_SECONDS}
+        )
+    except TimeoutError:
+        raise NotGatheredError(f"no answer within {_TIMEOUT_SECONDS} seconds") from None
+    except (OSError, SSHException) as error:
+        raise NotGatheredError(f"the connection broke: {error}") from None
+    said = " ".join(output.stderr_lines[-1:])
+    if _NO_SUDO in output.stdout_lines:
+        raise NotGatheredError(
+            f"sudo does not work without a password ({said}); allow it for the SSH user, "
+            "or put the password into JARVIS_SUDO_PASSWORD"
+        )
+    if not status and arguments.get("_sudo_password"):
+        raise NotGatheredError(f"sudo does not take the password of JARVIS_SUDO_PASSWORD ({said})")
+    if not status:
+        raise NotGatheredError(f"commands cannot be run there ({said})")
+    return output.stdout_lines

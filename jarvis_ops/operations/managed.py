@@ -1,4 +1,4 @@
-"""Files whose whole content is ours."""
+"""Files whose whole content is ours, and directories."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pyinfra.api import FileUploadCommand, QuoteString, StringCommand, operation
 from pyinfra.context import host
 
-from jarvis_ops.facts.managed import FileState, FileStates
+from jarvis_ops.facts.managed import DirectoryState, DirectoryStates, FileState, FileStates
 from jarvis_ops.facts.snapshot import Question, ask, forget, question
 
 if TYPE_CHECKING:
@@ -18,7 +18,14 @@ if TYPE_CHECKING:
 
     from pyinfra.api.command import PyinfraCommand
 
-__all__ = ["ManagedFile", "files", "states"]
+__all__ = [
+    "ManagedDirectory",
+    "ManagedFile",
+    "directories",
+    "directory_states",
+    "files",
+    "states",
+]
 
 
 @dataclass(frozen=True)
@@ -75,3 +82,43 @@ def _replace(item: ManagedFile) -> Generator[PyinfraCommand, None, None]:
     yield StringCommand("chown", QuoteString(f"{item.user}:{item.group}"), QuoteString(new))
     yield StringCommand("chmod", item.mode, QuoteString(new))
     yield StringCommand("mv", "-f", QuoteString(new), QuoteString(item.path))
+
+
+@dataclass(frozen=True)
+class ManagedDirectory:
+    """A directory as it shall be; what is in it is not looked at."""
+
+    path: str
+    mode: str = "755"
+    user: str = "root"
+    group: str = "root"
+
+    @property
+    def state(self) -> DirectoryState:
+        """What the fact must say for the directory to be left alone."""
+        return DirectoryState(self.mode, self.user, self.group)
+
+
+def directory_states(wanted: Sequence[ManagedDirectory]) -> Question[dict[str, DirectoryState]]:
+    """Return the question that `directories` asks, to gather it ahead."""
+    return question(DirectoryStates, paths=tuple(item.path for item in wanted))
+
+
+@operation()
+def directories(wanted: Sequence[ManagedDirectory]) -> Generator[PyinfraCommand, None, None]:
+    """
+    Ensure that directories are there with this mode and owner.
+
+    + wanted: the directories, parents before what is in them
+    """
+    current = ask(host, directory_states(wanted))
+    stale = [item for item in wanted if current.get(item.path) != item.state]
+    if not stale:
+        host.noop(f"{len(wanted)} directories are as declared")
+        return
+    for item in stale:
+        yield StringCommand(
+            *("install", "-d", "-m", item.mode, "-o", QuoteString(item.user)),
+            *("-g", QuoteString(item.group), QuoteString(item.path)),
+        )
+    forget(host)

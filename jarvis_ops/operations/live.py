@@ -1,0 +1,42 @@
+"""Commands whose output is shown while they run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pyinfra.api import StringCommand
+from pyinfra.connectors.util import CommandOutput
+from typing_extensions import override
+
+from jarvis_ops import report
+
+if TYPE_CHECKING:
+    from pyinfra.api.arguments import ConnectorArguments
+    from pyinfra.api.host import Host
+    from pyinfra.api.state import State
+
+__all__ = ["LiveCommand"]
+
+
+class LiveCommand(StringCommand):
+    """A command that reports its progress on stdout, a line at a time.
+
+    Its last line on stderr is the reason why it failed.
+    """
+
+    @override
+    def execute(
+        self, state: State, host: Host, connector_arguments: ConnectorArguments
+    ) -> tuple[bool, CommandOutput]:
+        status, output = host.run_shell_command(
+            self,
+            print_output=True,
+            print_input=state.print_input,
+            **{**connector_arguments, **self.connector_arguments},
+        )
+        if status:
+            return status, output
+        reasons = [line for line in output.stderr_lines if line.strip()]
+        report.note(host, reasons[-1].strip() if reasons else "the command failed without a word")
+        # pyinfra prints what a failed command returns, and all of it is on the screen already.
+        return status, CommandOutput([])
