@@ -610,8 +610,9 @@ class Fleet(_Strict):
             yield f"nodes: more than one node has the role 'gateway': {', '.join(gateways)}"
         if not any(Role.INFERENCE in node.roles for node in self.nodes.values()):
             yield "nodes: no node has the role 'inference'; give it to one of them"
+        on_one_machine = all(node.address.is_loopback for node in self.nodes.values())
         for name, node in self.nodes.items():
-            if node.address.is_loopback and len(self.nodes) > 1:
+            if node.address.is_loopback and not on_one_machine:
                 yield (
                     f"nodes.{name}.address: {node.address} is this machine's own loopback; "
                     "in a fleet of several nodes the others cannot reach it"
