@@ -1,0 +1,3 @@
+from lab.simulated_ollama.command import main
+
+raise SystemExit(main())
