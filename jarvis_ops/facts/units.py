@@ -21,7 +21,7 @@ class UnitState(Value):
 
     `marker` is JARVIS_UNIT in the environment of the running main process: which form of the
     unit it was started from, whatever files say by now. `has_groups` is false if its user was
-    added to a group since.
+    added to a group since. `drop_ins` are the administrator's files that change the unit.
     """
 
     exists: bool = False
@@ -44,17 +44,17 @@ class UnitStates(FactBase[dict[str, UnitState]]):
 
     @override
     def process(self, output: list[str]) -> dict[str, UnitState]:
-        properties: dict[str, dict[str, str]] = {}
-        current: dict[str, str] = {}
-        for line in output:
-            key, _, value = line.partition("=")
+        units: dict[str, list[tuple[str, str]]] = {}
+        current: list[tuple[str, str]] = []
+        for key, _, value in (line.partition("=") for line in output):
             if key == "unit":
-                current = properties.setdefault(value, {})
-            current[key] = value
-        return {name: _state(found) for name, found in properties.items()}
+                current = units.setdefault(value, [])
+            current.append((key, value))
+        return {name: _state(pairs) for name, pairs in units.items()}
 
 
-def _state(found: dict[str, str]) -> UnitState:
+def _state(pairs: list[tuple[str, str]]) -> UnitState:
+    found = dict(pairs)
     return UnitState(
         exists=found.get("LoadState", _ABSENT) != _ABSENT,
         active=found.get("ActiveState", "inactive"),
@@ -63,5 +63,5 @@ def _state(found: dict[str, str]) -> UnitState:
         marker=found.get("JARVIS_UNIT") or None,
         has_groups=set(found.get("user_groups", "").split())
         <= set(found.get("has_groups", "").split()),
-        drop_ins=tuple(found.get("DropInPaths", "").split()),
+        drop_ins=tuple(value for key, value in pairs if key == "drop_in"),
     )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from pyinfra.api.command import PyinfraCommand
 
-__all__ = ["running", "states"]
+__all__ = ["running", "states", "without_drop_ins"]
 
 _JOURNAL_LINES = 20
 
@@ -59,3 +59,20 @@ def _restart(unit: str) -> StringCommand:
         *("{", "journalctl", "--no-pager", "-o", "cat", "-n", _JOURNAL_LINES),
         *("-u", QuoteString(unit), ">&2;", "exit", "1;", "}"),
     )
+
+
+@operation()
+def without_drop_ins(unit: str) -> Generator[PyinfraCommand, None, None]:
+    """
+    Ensure that no drop-ins of the machine change a unit that is ours; they are kept, renamed.
+
+    + unit: name of the unit, with its suffix
+    """
+    drop_ins = ask(host, states(unit)).get(unit, UnitState()).drop_ins
+    if not drop_ins:
+        host.noop(f"no drop-ins change {unit}")
+        return
+    for path in drop_ins:
+        yield StringCommand("mv", "-f", QuoteString(path), QuoteString(f"{path}.before-jarvis"))
+    yield StringCommand("systemctl", "daemon-reload")
+    forget(host)
