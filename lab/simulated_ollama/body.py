@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from lab.simulated_ollama.errors import ApiError
+from lab.simulated_ollama.errors import BadRequestError
 from lab.simulated_ollama.settings import FOREVER, parse_duration
 
 if TYPE_CHECKING:
@@ -44,6 +43,14 @@ class Body:
         found = self._typed(name, (int, float), "float64")
         return None if found is None else float(found)
 
+    def integers(self, name: str) -> list[int]:
+        """Return a list of whole numbers; empty where it is absent."""
+        items = self._typed(name, list, "[]int") or []
+        for item in items:
+            if isinstance(item, bool) or not isinstance(item, int):
+                raise self._mismatch(_kind(item), name, "int")
+        return list(items)
+
     def mapping(self, name: str, go_type: str = "map[string]interface {}") -> dict[str, Any]:
         """Return an object; empty where it is absent."""
         return dict(self._typed(name, dict, go_type) or {})
@@ -64,18 +71,18 @@ class Body:
         """Return seconds, `FOREVER` for any negative value; None where it is absent.
 
         Raises:
-            ApiError: where it is neither a number nor a Go duration.
+            BadRequestError: where it is neither a number nor a Go duration.
 
         """
         value = self._data.get("keep_alive")
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-            raise ApiError(HTTPStatus.BAD_REQUEST, f"Unsupported type: '{_kind(value)}'")
+            raise BadRequestError(f"Unsupported type: '{_kind(value)}'")
         try:
             seconds = parse_duration(value) if isinstance(value, str) else float(value)
         except ValueError as error:
-            raise ApiError(HTTPStatus.BAD_REQUEST, str(error)) from None
+            raise BadRequestError(str(error)) from None
         return FOREVER if seconds < 0 else seconds
 
     def _typed(self, name: str, kinds: type | tuple[type, ...], go_type: str) -> Any:  # noqa: ANN401 - the caller names the type
@@ -87,9 +94,8 @@ class Body:
             raise self._mismatch(_kind(value), name, go_type)
         return value
 
-    def _mismatch(self, kind: str, name: str, go_type: str) -> ApiError:
-        return ApiError(
-            HTTPStatus.BAD_REQUEST,
+    def _mismatch(self, kind: str, name: str, go_type: str) -> BadRequestError:
+        return BadRequestError(
             f"json: cannot unmarshal {kind} into Go struct field "
             f"{self._struct}.{name} of type {go_type}",
         )
@@ -99,20 +105,20 @@ async def read_body(request: Request, struct: str, *, when_empty: str) -> Body:
     """Read the body of a request; `when_empty` is the text of the error for none at all.
 
     Raises:
-        ApiError: 400 with Go's text where it is no JSON object.
+        BadRequestError: with Go's text where it is no JSON object.
 
     """
     content = await request.body()
     if not content.strip():
-        raise ApiError(HTTPStatus.BAD_REQUEST, when_empty)
+        raise BadRequestError(when_empty)
     try:
         data = json.loads(content)
     except ValueError as error:
-        raise ApiError(HTTPStatus.BAD_REQUEST, _syntax_error(content, error)) from None
+        raise BadRequestError(_syntax_error(content, error)) from None
     if not isinstance(data, dict):
         kind = _kind(data)
         message = f"json: cannot unmarshal {kind} into Go value of type {_package(struct)}{struct}"
-        raise ApiError(HTTPStatus.BAD_REQUEST, message)
+        raise BadRequestError(message)
     return Body(data, struct)
 
 

@@ -5,23 +5,35 @@ from __future__ import annotations
 import hashlib
 import math
 
-__all__ = ["embedding", "normalised"]
+__all__ = ["embedding", "normalised", "shortened"]
 
-_FEATURES = 8
+_MIDDLE = 127.5
+_DIGITS = 8
+"""Of a 32-bit float."""
 
 
 def embedding(text: str, length: int) -> list[float]:
-    """Return a vector of that length, the same for the same text, with a norm of about one."""
+    """Return a vector of that length, the same for the same text; its norm is not one."""
     vector = [0.0] * length
     for word in ("", *text.lower().split()):
-        digest = hashlib.sha256(word.encode()).digest()
-        for index in range(_FEATURES):
-            number = int.from_bytes(digest[index * 4 : index * 4 + 4], "big")
-            vector[(number >> 1) % length] += 1.0 if number & 1 else -1.0
-    return normalised(vector)
+        numbers = hashlib.shake_128(word.encode()).digest(length)
+        vector = [
+            value + (number - _MIDDLE) / _MIDDLE
+            for value, number in zip(vector, numbers, strict=True)
+        ]
+    return [_rounded(value) for value in vector]
 
 
 def normalised(vector: list[float]) -> list[float]:
     """Scale a vector to length one; a zero vector stays."""
     norm = math.sqrt(sum(value * value for value in vector))
-    return [value / norm for value in vector] if norm else vector
+    return [_rounded(value / norm) for value in vector] if norm else vector
+
+
+def shortened(vector: list[float], dimensions: int) -> list[float]:
+    """Return the first numbers of a vector, scaled to length one again."""
+    return normalised(vector[:dimensions]) if 0 < dimensions < len(vector) else vector
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{_DIGITS}g}")

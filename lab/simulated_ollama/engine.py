@@ -6,17 +6,17 @@ import asyncio
 import math
 import time
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from lab.simulated_ollama.answers import Answer, Piece, answer, tokens_of
-from lab.simulated_ollama.embedding import embedding, normalised
-from lab.simulated_ollama.errors import ApiError
+from lab.simulated_ollama.embedding import embedding
+from lab.simulated_ollama.errors import ApiError, not_pulled
 from lab.simulated_ollama.names import parse_name
 from lab.simulated_ollama.runner import Metrics
 from lab.simulated_ollama.scheduler import RunnerOptions
-from lab.simulated_ollama.store import StoreError
+from lab.simulated_ollama.store import StoreError, Weights
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lab.simulated_ollama.scheduler import Loaded, Scheduler
     from lab.simulated_ollama.store import Model, Store
 
-__all__ = ["Engine", "Finish", "Inference", "Message", "Options", "Tools", "shortened"]
+__all__ = ["Engine", "Finish", "Inference", "Message", "Options", "Tools"]
 
 _ENDLESS_FACTOR = 10
 """Ollama bounds an answer without a limit to ten contexts."""
@@ -82,6 +82,7 @@ class Inference:
 class Finish:
     """The end of an answer; times in seconds from the request's arrival."""
 
+    prompt: str
     reason: str
     total: float
     load: float
@@ -96,6 +97,7 @@ class Engine:
         self.store = store
         self.scheduler = scheduler
         self.node = node
+        self._capabilities: dict[tuple[str, str], tuple[str, ...]] = {}
 
     def find(
         self, name: str, missing: Callable[[str], ApiError], unnamed: ApiError, fault: Fault
@@ -119,13 +121,38 @@ class Engine:
             raise ApiError(HTTPStatus.INTERNAL_SERVER_ERROR, str(error)) from None
         if found is None:
             raise missing(name)
-        return found
+        return self._as_first_seen(found)
+
+    def _as_first_seen(self, model: Model) -> Model:
+        """Give a model the capabilities that it had when it was first asked for.
+
+        Ollama remembers them by name and digest: a model first seen without its weights stays
+        unable to chat until a restart, even when the weights come.
+        """
+        key = (model.name.full, model.manifest.digest)
+        first = self._capabilities.setdefault(key, model.header.capabilities)
+        return replace(model, header=replace(model.header, capabilities=first))
 
     @asynccontextmanager
     async def load(
-        self, model: Model, options: Options, keep_alive: float | None, *, shift: bool = True
+        self,
+        model: Model,
+        asked: str,
+        options: Options,
+        keep_alive: float | None,
+        *,
+        shift: bool = True,
     ) -> AsyncIterator[Loaded]:
-        """Have a model in memory while inside."""
+        """Have a model in memory while inside.
+
+        Raises:
+            ApiError: where its weights are not there as a whole.
+
+        """
+        if model.weights is Weights.MISSING:
+            raise not_pulled(asked)
+        if model.weights is Weights.SHORT:
+            raise ApiError(HTTPStatus.INTERNAL_SERVER_ERROR, "EOF")
         loaded = await self.scheduler.acquire(
             model, self._runner_options(model, options, shift=shift), keep_alive
         )
@@ -142,7 +169,7 @@ class Engine:
         `arrived` is the time of the request by `time.monotonic`.
         """
         async with self.load(
-            model, request.options, request.keep_alive, shift=request.shift
+            model, request.model, request.options, request.keep_alive, shift=request.shift
         ) as loaded:
             load_seconds = time.monotonic() - arrived
             limit = loaded.options.num_ctx
@@ -154,11 +181,14 @@ class Engine:
             async for piece in loaded.runner.complete(prompt, pieces, metrics, request.slowdown):
                 if not calls:
                     yield piece
-            yield Finish(reason, time.monotonic() - arrived, load_seconds, metrics, calls)
+            yield Finish(
+                "".join(prompt), reason, time.monotonic() - arrived, load_seconds, metrics, calls
+            )
 
     async def embed(
         self,
         model: Model,
+        asked: str,
         texts: Sequence[str],
         *,
         options: Options,
@@ -173,7 +203,8 @@ class Engine:
 
         """
         arrived = time.monotonic()
-        async with self.load(model, options, keep_alive) as loaded:
+        async with self.load(model, asked, options, keep_alive) as loaded:
+            _check_embeds(model)
             load_seconds = time.monotonic() - arrived
             cut = [_cut_text(text, loaded.options.num_ctx, truncate=truncate) for text in texts]
             await asyncio.gather(*(loaded.runner.evaluate(item, slowdown) for item in cut))
@@ -207,9 +238,10 @@ class Engine:
         )
 
 
-def shortened(vector: list[float], dimensions: int) -> list[float]:
-    """Return the first numbers of a vector, scaled to length one again."""
-    return normalised(vector[:dimensions]) if 0 < dimensions < len(vector) else vector
+def _check_embeds(model: Model) -> None:
+    if not model.can("embedding"):
+        message = "This server does not support embeddings. Start it with `--embeddings`"
+        raise ApiError(HTTPStatus.NOT_IMPLEMENTED, message)
 
 
 def _of_runner(params: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-__all__ = ["BUSY", "ApiError", "canceled", "no_such_model", "not_pulled"]
+__all__ = ["BUSY", "ApiError", "BadRequestError", "canceled", "no_such_model", "not_pulled"]
 
 BUSY = "server busy, please try again.  maximum pending requests exceeded"
 
@@ -18,6 +18,13 @@ class ApiError(Exception):
         super().__init__(message)
         self.status = int(status)
         self.message = message
+
+
+class BadRequestError(ApiError):
+    """A request that cannot be read. Ollama's OpenAI interface frames this one unlike the others."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(HTTPStatus.BAD_REQUEST, message)
 
 
 def no_such_model(name: str) -> ApiError:

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import random
 import string
+import sys
 from typing import TYPE_CHECKING, Any
 
 from lab.simulated_ollama.engine import Finish
 from lab.simulated_ollama.wire import nanoseconds, utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
     from lab.simulated_ollama.answers import Piece
 
-__all__ = ["Event", "chat_events", "generate_events", "joined_chat", "joined_generate", "short"]
+__all__ = [
+    "Event",
+    "chat_events",
+    "generate_events",
+    "joined_chat",
+    "joined_generate",
+    "short",
+    "text_of",
+]
 
 Event = dict[str, Any]
 
@@ -27,7 +36,9 @@ def short(name: str, reason: str, *, chat: bool) -> Event:
     return {"model": name, "created_at": utc_now(), **text, "done": True, "done_reason": reason}
 
 
-async def chat_events(name: str, pieces: AsyncIterator[Piece | Finish]) -> AsyncIterator[Event]:
+async def chat_events(
+    name: str, pieces: AsyncIterator[Piece | Finish]
+) -> AsyncGenerator[Event, None]:
     """Yield the objects of ``/api/chat``."""
     async for piece in pieces:
         head: Event = {"model": name, "created_at": utc_now()}
@@ -42,13 +53,21 @@ async def chat_events(name: str, pieces: AsyncIterator[Piece | Finish]) -> Async
         yield {**head, "message": message, **_end(piece)}
 
 
-async def generate_events(name: str, pieces: AsyncIterator[Piece | Finish]) -> AsyncIterator[Event]:
-    """Yield the objects of ``/api/generate``."""
+async def generate_events(
+    name: str, pieces: AsyncIterator[Piece | Finish], *, context: bool
+) -> AsyncGenerator[Event, None]:
+    """Yield the objects of ``/api/generate``; `context` says whether the last one carries it."""
+    said = ""
     async for piece in pieces:
         head: Event = {"model": name, "created_at": utc_now()}
         if isinstance(piece, Finish):
-            yield {**head, "response": "", **_end(piece)}
-        elif piece.thinking:
+            end = _end(piece)
+            told = {"context": _ids_of(piece.prompt + said)} if context else {}
+            reason = {key: end.pop(key) for key in ("done", "done_reason")}
+            yield {**head, "response": "", **reason, **told, **end}
+            continue
+        said += piece.text
+        if piece.thinking:
             yield {**head, "response": "", "thinking": piece.text, "done": False}
         else:
             yield {**head, "response": piece.text, "done": False}
@@ -79,6 +98,16 @@ async def joined_generate(events: AsyncIterator[Event]) -> Event:
         response += last["response"]
         thinking += last.get("thinking", "")
     return {**last, "response": response, **({"thinking": thinking} if thinking else {})}
+
+
+def text_of(context: list[int]) -> str:
+    """Return the text of a `context` that an earlier answer carried."""
+    return "".join(chr(number) for number in context if 0 < number <= sys.maxunicode)
+
+
+def _ids_of(text: str) -> list[int]:
+    """Return numbers that stand for a text: one per letter, for there is no vocabulary."""
+    return [ord(letter) for letter in text]
 
 
 def _end(finish: Finish) -> Event:

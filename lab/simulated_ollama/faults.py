@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,7 +14,7 @@ from lab.simulated_ollama.responses import error_response
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, Callable
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -48,6 +49,7 @@ MODES = (
     "reset_before_headers",
     "reset_after_headers",
     "reset_after_tokens",
+    "runner_crash",
     "http_500",
     "busy",
     "not_found",
@@ -56,6 +58,7 @@ MODES = (
 
 _T = TypeVar("_T")
 _SCOPE_KEY = "simulated_fault"
+_RUNNER_GONE = "an error was encountered while running the model: unexpected EOF"
 _NO_LINGER = struct.pack("ii", 1, 0)
 _ERRORS = {
     "http_500": ApiError(
@@ -74,8 +77,9 @@ class FaultError(ValueError):
 class Fault:
     """One fault.
 
-    `tokens` is for ``reset_after_tokens``, `factor` for ``slow``, `seconds` for ``refuse``; `scope`
-    is ``inference`` or ``all``; `reset` breaks the connection of the request it was taken for.
+    `tokens` is for ``reset_after_tokens`` and ``runner_crash``, `factor` for ``slow``, `seconds`
+    for ``refuse``; `scope` is ``inference`` or ``all``; `reset` breaks the connection of the
+    request that the fault was taken for.
     """
 
     mode: str = "none"
@@ -90,14 +94,21 @@ class Fault:
         """How much longer the hardware takes."""
         return self.factor if self.mode == "slow" else 1.0
 
-    async def watch(self, events: AsyncIterator[_T]) -> AsyncIterator[_T]:
+    async def watch(self, events: AsyncGenerator[_T, None]) -> AsyncGenerator[_T, None]:
         """Pass events on, one per token; break the connection after as many as the fault says."""
         passed = 0
-        async for event in events:
-            if self.mode == "reset_after_tokens" and passed >= self.tokens:
-                self.break_connection()
-            yield event
-            passed += 1
+        async with aclosing(events):
+            async for event in events:
+                if passed >= self.tokens:
+                    self._strike()
+                yield event
+                passed += 1
+
+    def _strike(self) -> None:
+        if self.mode == "reset_after_tokens":
+            self.break_connection()
+        if self.mode == "runner_crash":
+            raise ApiError(HTTPStatus.INTERNAL_SERVER_ERROR, _RUNNER_GONE)
 
     def break_connection(self) -> None:
         """Reset the connection and end the request.

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from starlette.routing import Route
 
 from lab.simulated_ollama.body import Body, read_body
-from lab.simulated_ollama.engine import Engine, Inference, Message, shortened
+from lab.simulated_ollama.embedding import normalised, shortened
+from lab.simulated_ollama.engine import Engine, Inference, Message
 from lab.simulated_ollama.errors import ApiError, no_such_model, not_pulled
 from lab.simulated_ollama.events import (
     chat_events,
@@ -17,6 +18,7 @@ from lab.simulated_ollama.events import (
     joined_chat,
     joined_generate,
     short,
+    text_of,
 )
 from lab.simulated_ollama.faults import fault_of
 from lab.simulated_ollama.options import options_of
@@ -100,12 +102,14 @@ class NativeApi:
         if not prompt and keep_alive == 0:
             self._engine.scheduler.expire(model)
             return GoJson(short(name, "unload", chat=False))
+        raw = bool(body.boolean("raw"))
+        before = text_of(body.integers("context"))
         system = body.text("system")
         inference = Inference(
             model=name,
             messages=(
                 *([Message("system", system)] if system else []),
-                Message("user", prompt),
+                Message("user", before + prompt),
             ),
             options=options_of(body.mapping("options"), model.params),
             keep_alive=keep_alive,
@@ -113,7 +117,7 @@ class NativeApi:
             form=body.anything("format") or None,
             truncate=body.boolean("truncate") is not False,
             shift=body.boolean("shift") is not False,
-            raw=bool(body.boolean("raw")),
+            raw=raw,
             suffix=body.text("suffix"),
             slowdown=fault.slowdown,
         )
@@ -122,7 +126,7 @@ class NativeApi:
             await self._load(request, model, inference)
             return GoJson(short(name, "load", chat=False))
         pieces = self._engine.generate(model, inference, arrived)
-        events = fault.watch(generate_events(name, pieces))
+        events = fault.watch(generate_events(name, pieces, context=not raw))
         if body.boolean("stream") is False:
             return GoJson(await while_connected(request.receive, joined_generate(events)))
         return _streamed(events)
@@ -140,7 +144,7 @@ class NativeApi:
         return GoJson(
             {
                 "model": name,
-                "embeddings": [shortened(vector, dimensions) for vector in vectors],
+                "embeddings": [shortened(normalised(vector), dimensions) for vector in vectors],
                 "total_duration": nanoseconds(time.monotonic() - arrived),
                 "load_duration": nanoseconds(load),
                 "prompt_eval_count": tokens,
@@ -163,6 +167,7 @@ class NativeApi:
         model = self._engine.find(name, not_pulled, unnamed, fault)
         work = self._engine.embed(
             model,
+            name,
             texts,
             options=options_of(body.mapping("options"), model.params),
             keep_alive=body.keep_alive(),
@@ -174,7 +179,11 @@ class NativeApi:
     async def _load(self, request: Request, model: Model, inference: Inference) -> None:
         async def load() -> None:
             async with self._engine.load(
-                model, inference.options, inference.keep_alive, shift=inference.shift
+                model,
+                inference.model,
+                inference.options,
+                inference.keep_alive,
+                shift=inference.shift,
             ):
                 pass
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from starlette.routing import Route
 
 from lab.simulated_ollama.body import Body, read_body
-from lab.simulated_ollama.engine import Engine, Inference, Message, shortened
-from lab.simulated_ollama.errors import ApiError, no_such_model, not_pulled
+from lab.simulated_ollama.embedding import normalised, shortened
+from lab.simulated_ollama.engine import Engine, Inference, Message
+from lab.simulated_ollama.errors import ApiError, BadRequestError, no_such_model, not_pulled
 from lab.simulated_ollama.events import (
     chat_events,
     generate_events,
@@ -68,7 +69,7 @@ class OpenaiApi:
         body = await read_body(request, "ChatCompletionRequest", when_empty=_EMPTY)
         messages = _messages(body)
         if not messages:
-            raise ApiError(HTTPStatus.BAD_REQUEST, "[] is too short - 'messages'")
+            raise BadRequestError("[] is too short - 'messages'")
         think = _think(body)
         name = body.text("model")
         model = self._engine.find(name, no_such_model, _UNNAMED, fault)
@@ -109,7 +110,7 @@ class OpenaiApi:
         )
         check_abilities(model, inference, "generate")
         pieces = self._engine.generate(model, inference, arrived)
-        events = fault.watch(generate_events(name, pieces))
+        events = fault.watch(generate_events(name, pieces, context=False))
         identity = f"cmpl-{random.randrange(999)}"
         if not body.boolean("stream"):
             event = await while_connected(request.receive, joined_generate(events))
@@ -129,15 +130,16 @@ class OpenaiApi:
                 f"Invalid value for 'encoding_format' = {body.text('encoding_format')}. "
                 "Supported values: ['float', 'base64']."
             )
-            raise ApiError(HTTPStatus.BAD_REQUEST, message)
+            raise BadRequestError(message)
         given = body.anything("input")
         if given is None or given == []:
-            raise ApiError(HTTPStatus.BAD_REQUEST, "invalid input")
+            raise BadRequestError("invalid input")
         texts = [""] if given == "" else embed_texts(given)
         name = body.text("model")
         model = self._engine.find(name, not_pulled, no_such_model(""), fault)
         work = self._engine.embed(
             model,
+            name,
             texts,
             options=options_of({}, model.params),
             keep_alive=None,
@@ -149,7 +151,7 @@ class OpenaiApi:
         data = [
             {
                 "object": "embedding",
-                "embedding": _encoded(shortened(vector, dimensions), encoding),
+                "embedding": _encoded(shortened(normalised(vector), dimensions), encoding),
                 "index": index,
             }
             for index, vector in enumerate(vectors)
@@ -168,7 +170,7 @@ class OpenaiApi:
         name = request.path_params["model"]
         manifest = self._engine.store.manifest(parse_name(name))
         if manifest is None:
-            raise no_such_model(name)
+            raise no_such_model(parse_name(name).shortest)
         return OpenaiJson(_model(name, manifest.modified_ns))
 
 
@@ -205,13 +207,19 @@ async def _text_frames(
 ) -> AsyncIterator[bytes]:
     async for event in events:
         head = _head(identity, "text_completion", event["model"], int(time.time()))
-        chunk = {**head, "choices": [_text_choice(event)]}
+        chunk = _in_go_order({**head, "choices": [_text_choice(event)]})
         yield _frame({**chunk, "usage": _usage({})} if include_usage else chunk)
         if not event["done"]:
             continue
         if include_usage:
-            yield _frame({**head, "choices": [], "usage": _usage(event)})
+            yield _frame(_in_go_order({**head, "choices": [], "usage": _usage(event)}))
         yield _DONE
+
+
+def _in_go_order(chunk: Event) -> Event:
+    """Order the fields of a chunk of text as Ollama's structure has them."""
+    names = ("id", "object", "created", "choices", "model", "system_fingerprint", "usage")
+    return {name: chunk[name] for name in names if name in chunk}
 
 
 def _late_error(identity: str) -> bytes:
@@ -316,7 +324,7 @@ def _messages(body: Body) -> tuple[Message, ...]:
         elif calls is None:
             kind = {type(None): "<nil>", bool: "bool", dict: "map[string]interface {}"}
             message_type = kind.get(type(content), "float64")
-            raise ApiError(HTTPStatus.BAD_REQUEST, f"invalid message content type: {message_type}")
+            raise BadRequestError(f"invalid message content type: {message_type}")
         else:
             found.append(Message(role, _call_text(calls)))
     return tuple(found)
@@ -331,11 +339,15 @@ def _part(part: Any) -> str:  # noqa: ANN401 - whatever the client sent
     if kind == "text" and isinstance(part.get("text"), str):
         return str(part["text"])
     if kind != "image_url":
-        raise ApiError(HTTPStatus.BAD_REQUEST, "invalid message format")
+        raise BadRequestError("invalid message format")
     image = part.get("image_url")
     url = image.get("url") if isinstance(image, dict) else image
+    if isinstance(url, str) and url.startswith(("http://", "https://")):
+        raise BadRequestError(
+            "image URLs are not currently supported, please use base64 encoded data instead"
+        )
     if not isinstance(url, str) or not url.startswith("data:"):
-        raise ApiError(HTTPStatus.BAD_REQUEST, "invalid image input")
+        raise BadRequestError("invalid image input")
     return ""
 
 
@@ -364,8 +376,7 @@ def _think(body: Body) -> bool | None:
         return False
     if effort in _EFFORTS:
         return True
-    raise ApiError(
-        HTTPStatus.BAD_REQUEST,
+    raise BadRequestError(
         f'invalid reasoning value: "{effort}" (must be "minimal", "low", "medium", "high", '
         '"xhigh", "ultra", "max", or "none")',
     )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,16 +24,18 @@ from lab.simulated_ollama.control_api import ControlApi
 from lab.simulated_ollama.engine import Engine
 from lab.simulated_ollama.errors import ApiError
 from lab.simulated_ollama.faults import Connections, FaultMiddleware, Faults
+from lab.simulated_ollama.guard import GuardMiddleware
 from lab.simulated_ollama.hardware import Device, Hardware, choose_device
 from lab.simulated_ollama.native_api import NativeApi
 from lab.simulated_ollama.openai_api import OpenaiApi
+from lab.simulated_ollama.registry import Puller
 from lab.simulated_ollama.responses import Text, error_response
 from lab.simulated_ollama.scheduler import Scheduler
 from lab.simulated_ollama.store import Store
 from lab.simulated_ollama.store_api import StoreApi
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from starlette.requests import Request
     from starlette.responses import Response
@@ -48,7 +51,15 @@ _BACKLOG = 4096
 
 
 class _Server(uvicorn.Server):
-    """A server whose listening socket can go away for a while."""
+    """A server whose listening socket can go away for a while; a signal ends it with status 0."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """End at SIGINT and SIGTERM as Ollama does: at once, with streams cut in the middle."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, os._exit, 0)
+        yield
 
     def refuse(self, seconds: float) -> None:
         """Close the listening socket; open it again after so many seconds."""
@@ -87,6 +98,7 @@ class Service:
         compute = Compute(self.device.profile, hardware.time_scale)
         self.scheduler = Scheduler(settings, self.device, compute, log)
         self._engine = Engine(self.store, self.scheduler, _node())
+        self._puller = Puller(self.store, version, prune=settings.prune)
         self._faults = Faults()
         self._server: _Server | None = None
 
@@ -94,7 +106,7 @@ class Service:
         """Return the ASGI application."""
         counters = Counters()
         interfaces = (
-            StoreApi(self._engine, self._version, cloud=self._settings.cloud),
+            StoreApi(self._engine, self._puller, self._version, cloud=self._settings.cloud),
             NativeApi(self._engine),
             OpenaiApi(self._engine),
             ControlApi(self._engine, self._faults, counters, self._refuse),
@@ -103,6 +115,11 @@ class Service:
             routes=[route for interface in interfaces for route in interface.routes()],
             middleware=[
                 Middleware(AccessMiddleware, counters=counters, log=print_line),
+                Middleware(
+                    GuardMiddleware,
+                    origins=self._settings.origins,
+                    check_host=self._settings.listens_on_loopback,
+                ),
                 Middleware(FaultMiddleware, faults=self._faults, connections=self._connections),
             ],
             exception_handlers={ApiError: _api_error, HTTPException: _http_error},
@@ -125,7 +142,6 @@ class Service:
             server_header=False,
             proxy_headers=False,
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=0,
         )
         self._server = _Server(config)
         log(f"Listening on {self._settings.host}:{port} (version {self._version})")
@@ -138,6 +154,7 @@ class Service:
         self.scheduler.start()
         yield
         self.scheduler.stop()
+        await self._puller.stop()
 
     def _refuse(self, seconds: float) -> None:
         if self._server is not None:
@@ -235,9 +252,11 @@ async def _api_error(request: Request, error: Exception) -> Response:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     del request
-    status = error.status_code if isinstance(error, HTTPException) else 500
+    if not isinstance(error, HTTPException):
+        raise error
     texts = {404: "404 page not found", 405: "405 method not allowed"}
-    return Text(texts.get(status, ""), status_code=status)
+    text = texts.get(error.status_code, error.detail)
+    return Text(text, error.status_code, headers=error.headers)
 
 
 def _installed_libraries() -> frozenset[str] | None:

@@ -59,6 +59,7 @@ class Settings:
     prune: bool
     cloud: bool
     cache_ram_mib: int
+    origins: tuple[str, ...]
 
     @property
     def listens_on_loopback(self) -> bool:
@@ -89,6 +90,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         prune=not _switch(env.get("OLLAMA_NOPRUNE", "")),
         cloud=not _switch(env.get("OLLAMA_NO_CLOUD", "")),
         cache_ram_mib=_integer(env, "LLAMA_ARG_CACHE_RAM", 8192),
+        origins=_origins(env.get("OLLAMA_ORIGINS", "")),
     )
 
 
@@ -131,6 +133,19 @@ def _keep_alive(text: str) -> float:
     except ValueError:
         return _DEFAULT_KEEP_ALIVE
     return FOREVER if seconds < 0 else seconds
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    given = tuple(text.split(",")) if text else ()
+    hosts = ("localhost", "127.0.0.1", "0.0.0.0")
+    local = tuple(
+        f"{scheme}://{host}{port}"
+        for host in hosts
+        for port in ("", ":*")
+        for scheme in ("http", "https")
+    )
+    apps = ("app", "file", "tauri", "vscode-webview", "vscode-file")
+    return (*given, *local, *(f"{scheme}://*" for scheme in apps))
 
 
 def _port(text: str, default: int) -> int:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import time
 from dataclasses import dataclass
+from enum import Enum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["MODEL_LAYER", "Layer", "Manifest", "Model", "Store", "StoreError"]
+__all__ = [
+    "MODEL_LAYER",
+    "Layer",
+    "Manifest",
+    "Model",
+    "Store",
+    "StoreError",
+    "Weights",
+    "parse_manifest",
+]
 
 MODEL_LAYER = "application/vnd.ollama.image.model"
 
@@ -28,6 +38,8 @@ _SYSTEM_LAYER = "application/vnd.ollama.image.system"
 _LICENSE_LAYER = "application/vnd.ollama.image.license"
 _PARAMS_LAYER = "application/vnd.ollama.image.params"
 _PRUNE_GRACE_SECONDS = 3600
+_BYTES_PER_PARAMETER = 0.6
+"""Of a 4-bit quantisation with its scales."""
 
 
 class StoreError(Exception):
@@ -64,9 +76,17 @@ class Manifest:
         return sum(layer.size for layer in self.everything)
 
 
+class Weights(Enum):
+    """In which state the layer with the weights is."""
+
+    WHOLE = "whole"
+    SHORT = "short"
+    MISSING = "missing"
+
+
 @dataclass(frozen=True)
 class Model:
-    """A model that can be run."""
+    """A model as its manifest describes it; without whole weights it has no capabilities."""
 
     manifest: Manifest
     header: ModelHeader
@@ -75,6 +95,7 @@ class Model:
     system: str
     license: str
     params: dict[str, Any]
+    weights: Weights = Weights.WHOLE
 
     @property
     def name(self) -> ModelName:
@@ -155,24 +176,26 @@ class Store:
         return sorted(found, key=lambda item: item.modified_ns, reverse=True)
 
     def model(self, name: ModelName) -> Model | None:
-        """Return a model, or None where there is no manifest of that name.
+        """Return a model, or None where its manifest, or a blob but the weights, is not there.
 
         Raises:
-            StoreError: where a manifest is there and cannot be used.
+            StoreError: where something is there and cannot be read.
 
         """
         manifest = self.manifest(name)
         return None if manifest is None else self.model_of(manifest)
 
-    def model_of(self, manifest: Manifest) -> Model:
-        """Return the model of a manifest.
+    def model_of(self, manifest: Manifest) -> Model | None:
+        """Return the model of a manifest, or None where a blob but the weights is missing.
 
         Raises:
-            StoreError: where one of its blobs is missing or unreadable.
+            StoreError: where a blob cannot be read.
 
         """
         try:
             return _read_model(manifest, self.blobs)
+        except FileNotFoundError:
+            return None
         except OSError as error:
             raise StoreError(f"{error.strerror}: {error.filename}") from None
         except (ValueError, KeyError, TypeError) as error:
@@ -200,15 +223,13 @@ class Store:
         path = manifest.name.path_in(self.manifests)
         path.unlink()
         self._remove_empty_parents(path)
-        self.remove_unreferenced(manifest)
+        self.remove_unreferenced({layer.digest for layer in manifest.everything})
         return True
 
-    def remove_unreferenced(self, old: Manifest) -> int:
-        """Remove the blobs of a manifest that is gone, unless another one needs them."""
-        unneeded = {layer.digest for layer in old.everything} - self._referenced()
-        for digest in unneeded:
+    def remove_unreferenced(self, digests: set[str]) -> None:
+        """Remove those of the blobs that no manifest needs."""
+        for digest in digests - self._referenced():
             self.blob(digest).unlink(missing_ok=True)
-        return len(unneeded)
 
     def prune(self) -> int:
         """Remove what an hour ago already was of no use, as a starting server does.
@@ -253,14 +274,27 @@ class Store:
 @lru_cache(maxsize=1024)
 def _read_manifest(path: Path, name: ModelName, modified_ns: int, size: int) -> Manifest:
     del size  # a part of the key: a file replaced within one tick of the clock differs in size
-    content = path.read_bytes()
+    return parse_manifest(path.read_bytes(), name, modified_ns)
+
+
+def parse_manifest(content: bytes, name: ModelName, modified_ns: int = 0) -> Manifest:
+    """Read a manifest.
+
+    Raises:
+        StoreError: where it is none.
+
+    """
     try:
         data = json.loads(content)
         config = _layer(data["config"])
         layers = tuple(_layer(item) for item in data.get("layers") or [])
     except (ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"bad manifest {name.full}: {error}") from None
+        raise StoreError(_go_error(error)) from None
     return Manifest(name, hashlib.sha256(content).hexdigest(), modified_ns, config, layers)
+
+
+def _go_error(error: Exception) -> str:
+    return "unexpected EOF" if isinstance(error, json.JSONDecodeError) else f"bad manifest: {error}"
 
 
 def _layer(data: dict[str, Any]) -> Layer:
@@ -276,36 +310,41 @@ def _read_model(manifest: Manifest, blobs: Path) -> Model:
         return path(found[0]).read_text(errors="replace") if found else ""
 
     config = json.loads(path(manifest.config).read_text())
-    weights = next((x for x in manifest.layers if x.media_type == MODEL_LAYER), None)
-    header = _header(manifest, config, None if weights is None else path(weights))
+    layer = next((x for x in manifest.layers if x.media_type == MODEL_LAYER), None)
+    weights = Weights.MISSING if layer is None else _state(path(layer), layer.size)
+    header = None if layer is None or weights is not Weights.WHOLE else read_header(path(layer))
     return Model(
         manifest=manifest,
-        header=header,
+        header=header or _guess(manifest, config, weights),
         config=config,
         template=text(_TEMPLATE_LAYER) or "{{ .Prompt }}",
         system=text(_SYSTEM_LAYER),
         license=text(_LICENSE_LAYER),
         params=json.loads(text(_PARAMS_LAYER) or "{}"),
+        weights=weights,
     )
 
 
-def _header(manifest: Manifest, config: dict[str, Any], weights: Path | None) -> ModelHeader:
-    """Return a model's header; a layer that is not simulated is described by what is known of it."""
-    if weights is None:
-        raise StoreError("no model layer")
-    found = read_header(weights)
-    if found is not None:
-        return found
-    size = weights.stat().st_size
+def _state(path: Path, size: int) -> Weights:
+    try:
+        return Weights.WHOLE if path.stat().st_size >= size else Weights.SHORT
+    except FileNotFoundError:
+        return Weights.MISSING
+
+
+def _guess(manifest: Manifest, config: dict[str, Any], weights: Weights) -> ModelHeader:
+    """Describe a model whose weights are not simulated, or not whole, by what else is known."""
+    family = str(config.get("model_family", "llama"))
+    ability = "embedding" if "bert" in family else "completion"
     return ModelHeader(
         name=manifest.name.shortest,
-        family=config.get("model_family", "llama"),
-        parameters=int(size / 0.6),
+        family=family,
+        parameters=int(manifest.size / _BYTES_PER_PARAMETER),
         parameter_size=config.get("model_type", ""),
         quantization=config.get("file_type", ""),
-        nominal_size=size,
+        nominal_size=manifest.size,
         context_length=8192,
-        embedding_length=4096,
+        embedding_length=768,
         cache_bytes=131072,
-        capabilities=("completion",),
+        capabilities=(ability,) if weights is Weights.WHOLE else (),
     )
