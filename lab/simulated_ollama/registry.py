@@ -202,13 +202,6 @@ class Puller:
             self._store.remove_unreferenced(old)
         yield {"status": "success"}
 
-    async def stop(self) -> None:
-        """Stop every download; what came so far stays for the next attempt."""
-        tasks = [item.task for item in self._downloads.values() if item.task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
     def _old_layers(self, name: ModelName) -> set[str]:
         try:
             manifest = self._store.manifest(name)

@@ -131,13 +131,6 @@ class Scheduler:
         """Begin to serve the queue."""
         self._consumer = asyncio.create_task(self._consume())
 
-    def stop(self) -> None:
-        """Stop at once; what is loaded is lost."""
-        if self._consumer is not None:
-            self._consumer.cancel()
-        for loaded in self.loaded:
-            self._unload(loaded)
-
     async def acquire(
         self, model: Model, options: RunnerOptions, keep_alive: float | None
     ) -> Loaded:

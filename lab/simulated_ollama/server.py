@@ -31,6 +31,7 @@ from lab.simulated_ollama.openai_api import OpenaiApi
 from lab.simulated_ollama.registry import Puller
 from lab.simulated_ollama.responses import Text, error_response
 from lab.simulated_ollama.scheduler import Scheduler
+from lab.simulated_ollama.settings import described_settings
 from lab.simulated_ollama.store import Store
 from lab.simulated_ollama.store_api import StoreApi
 
@@ -128,10 +129,10 @@ class Service:
 
     def run(self) -> None:
         """Serve until a signal ends it."""
-        self.store.create()
-        self._announce_start()
         listener = open_socket(self._settings.host, self._settings.port)
         port = listener.getsockname()[1]
+        self.store.create()
+        self._announce_start()
         config = uvicorn.Config(
             self.application(),
             http=self._protocol_class(),
@@ -153,8 +154,6 @@ class Service:
         del app
         self.scheduler.start()
         yield
-        self.scheduler.stop()
-        await self._puller.stop()
 
     def _refuse(self, seconds: float) -> None:
         if self._server is not None:
@@ -178,27 +177,24 @@ class Service:
         return Protocol
 
     def _announce_start(self) -> None:
-        log("server config", env=_environment())
-        if not self._settings.prune:
-            return
-        removed = self.store.prune()
-        log(f"total unused blobs removed: {removed}")
+        log("server config", env=f"map[{' '.join(described_settings(os.environ))}]")
+        log(f"Ollama cloud disabled: {str(not self._settings.cloud).lower()}")
+        if self._settings.prune:
+            log(f"total unused blobs removed: {self.store.prune()}")
 
     def _announce_device(self) -> None:
         device = self.device
-        log(f"Ollama cloud disabled: {str(not self._settings.cloud).lower()}")
         if device.dropped:
             log(
                 "dropping integrated GPU; to enable, set OLLAMA_IGPU_ENABLE=1",
                 description=device.dropped,
             )
         log("inference compute", **_compute_line(device))
-        if device.is_gpu:
-            log(
-                "vram-based default context",
-                total_vram=_gib(device.total_bytes),
-                default_num_ctx=self.scheduler.default_context(),
-            )
+        log(
+            "vram-based default context",
+            total_vram=_gib(device.total_bytes) if device.is_gpu else "0 B",
+            default_num_ctx=self.scheduler.default_context(),
+        )
 
 
 def serve(settings: Settings, hardware: Hardware, version: str) -> None:
@@ -237,9 +233,10 @@ def open_socket(host: str, port: int) -> socket.socket:
     try:
         opened.bind((host, port))
         opened.listen(_BACKLOG)
-    except OSError:
+    except OSError as error:
         opened.close()
-        raise
+        reason = (error.strerror or str(error)).lower()
+        raise OSError(f"listen tcp {host}:{port}: bind: {reason}") from None
     opened.setblocking(False)
     return opened
 
@@ -270,15 +267,6 @@ def _installed_libraries() -> frozenset[str] | None:
 
 def _node() -> str:
     return os.environ.get("SIMULATED_NODE") or socket.gethostname()
-
-
-def _environment() -> str:
-    kept = {
-        key: value
-        for key, value in sorted(os.environ.items())
-        if key.startswith(("OLLAMA_", "LLAMA_ARG_", "SIMULATED_"))
-    }
-    return "map[" + " ".join(f"{key}:{value}" for key, value in kept.items()) + "]"
 
 
 def _compute_line(device: Device) -> dict[str, object]:

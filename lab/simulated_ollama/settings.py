@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["DEFAULT_PORT", "FOREVER", "Settings", "parse_duration", "parse_host", "read_settings"]
+__all__ = [
+    "DEFAULT_PORT",
+    "FOREVER",
+    "Settings",
+    "described_settings",
+    "parse_duration",
+    "parse_host",
+    "read_settings",
+]
 
 DEFAULT_PORT = 11434
 FOREVER = math.inf
@@ -22,6 +30,22 @@ FOREVER = math.inf
 
 _DEFAULT_KEEP_ALIVE = 300.0
 _DEFAULT_QUEUE = 512
+_SHOWN_DEFAULTS = {
+    "OLLAMA_CONTEXT_LENGTH": "0",
+    "OLLAMA_FLASH_ATTENTION": "false",
+    "OLLAMA_IGPU_ENABLE": "",
+    "OLLAMA_KEEP_ALIVE": "5m0s",
+    "OLLAMA_KV_CACHE_TYPE": "",
+    "OLLAMA_LLM_LIBRARY": "",
+    "OLLAMA_LOAD_TIMEOUT": "5m0s",
+    "OLLAMA_MAX_LOADED_MODELS": "0",
+    "OLLAMA_MAX_QUEUE": "512",
+    "OLLAMA_NOPRUNE": "false",
+    "OLLAMA_NO_CLOUD": "false",
+    "OLLAMA_NUM_PARALLEL": "1",
+    "OLLAMA_SCHED_SPREAD": "false",
+    "OLLAMA_VULKAN": "true",
+}
 _UNIT_SECONDS = {
     "ns": 1e-9,
     "us": 1e-6,
@@ -92,6 +116,20 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         cache_ram_mib=_integer(env, "LLAMA_ARG_CACHE_RAM", 8192),
         origins=_origins(env.get("OLLAMA_ORIGINS", "")),
     )
+
+
+def described_settings(environment: Mapping[str, str]) -> list[str]:
+    """Return ``NAME:value`` for every variable that Ollama knows, as its log shows them."""
+    shown = {**_SHOWN_DEFAULTS, **_known(environment)}
+    host, port = parse_host(environment.get("OLLAMA_HOST", ""))
+    models = str(read_settings(environment).models)
+    shown.update(OLLAMA_HOST=f"http://{host}:{port}", OLLAMA_MODELS=models)
+    return [f"{name}:{value}" for name, value in sorted(shown.items())]
+
+
+def _known(environment: Mapping[str, str]) -> dict[str, str]:
+    prefixes = ("OLLAMA_", "LLAMA_ARG_", "SIMULATED_")
+    return {name: value for name, value in environment.items() if name.startswith(prefixes)}
 
 
 def parse_host(text: str) -> tuple[str, int]:
