@@ -13,7 +13,7 @@ from pyinfra.api import QuoteString, StringCommand
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["command", "render", "script"]
+__all__ = ["command", "python", "render", "script"]
 
 _HERE = Path(__file__).parent
 
@@ -38,8 +38,12 @@ def _source(name: str) -> str:
 
 def script(name: str, arguments: Sequence[str] = ()) -> str:
     """Return a script of `jarvis_ops/scripts` as text for `sh`, with its arguments set."""
-    quoted = " ".join(shlex.quote(item) for item in arguments)
-    return f"set -- {quoted}\n{_source(name)}"
+    return f"set -- {shlex.join(arguments)}\n{_source(name)}"
+
+
+def python(name: str, arguments: Sequence[str] = ()) -> str:
+    """Return the command that runs a Python script of `jarvis_ops/scripts` with its arguments."""
+    return shlex.join(["python3", "-c", _source(name), *arguments])
 
 
 def command(name: str, arguments: Sequence[str] = ()) -> StringCommand:

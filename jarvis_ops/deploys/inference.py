@@ -57,7 +57,7 @@ def problems(fleet: Fleet, name: str) -> Iterator[str]:
     node = fleet.nodes[name]
     if ask(host, machine()).architecture == "arm64" and wanted.needs_rocm(node):
         yield f"hardware.gpu is {node.hardware.gpu.value!r}, and Ollama has no ROCm for arm64"
-    elif ask(host, machine()).has_curl:
+    elif ask(host, machine()).can_fetch:
         yield from ollama.shortfalls(**_needs(fleet, name))
 
 
@@ -119,7 +119,7 @@ def inference() -> None:
 
 def _install(fleet: Fleet, name: str, node: Node) -> None:
     packages.present(name="The packages that it needs are installed", names=_PACKAGES)
-    if not ask(host, machine()).has_curl:
+    if not ask(host, machine()).can_fetch:
         # Then the checks before any change could not ask the web; by now it can be asked.
         ollama.obtainable(name="What is missing can be fetched", **_needs(fleet, name))
     accounts.system_user(

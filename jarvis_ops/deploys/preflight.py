@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pyinfra import logger
-from pyinfra.context import host, state
+from pyinfra.context import ctx_host, ctx_state
 
 from jarvis_ops import report
 from jarvis_ops.data import current_fleet, current_node
@@ -20,6 +20,8 @@ from litellm_plugins.schema import Fleet, Node, Role
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pyinfra.api.host import Host
+
 __all__ = ["is_ready"]
 
 _SYSTEMS = {"debian": ("12", "13"), "ubuntu": ("22.04", "24.04")}
@@ -28,6 +30,7 @@ _ARCHITECTURES = ("amd64", "arm64")
 
 def is_ready() -> bool:
     """Ask the host all that its roles are going to ask, and return whether they can go on."""
+    state, host = ctx_state.get(), ctx_host.get()
     report.watch(state)
     fleet = current_fleet()
     name, node = current_node()
@@ -36,7 +39,7 @@ def is_ready() -> bool:
     except NotGatheredError as error:
         report.fail(state, host, f"{error}; nothing was changed")
         return False
-    problems = [*_machine_problems(ask(host, machine()), node), *_port_problems(node)]
+    problems = [*_machine_problems(ask(host, machine()), node), *_port_problems(host, node)]
     if not problems and Role.INFERENCE in node.roles:
         problems = list(inference.problems(fleet, name))
     if problems:
@@ -88,7 +91,7 @@ def _listeners(ports: dict[int, str]) -> Question[tuple[Listener, ...]]:
     return question(Listeners, ports=tuple(sorted(ports)))
 
 
-def _port_problems(node: Node) -> Iterator[str]:
+def _port_problems(host: Host, node: Node) -> Iterator[str]:
     ports = _ports(node)
     for listener in ask(host, _listeners(ports)):
         if listener.unit != ports[listener.port]:

@@ -18,14 +18,17 @@ _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 @dataclass(frozen=True)
 class Machine(Value):
-    """Operating system by its os-release, Debian's name of the architecture, IPv4 addresses."""
+    """Operating system by its os-release, Debian's name of the architecture, IPv4 addresses.
+
+    `can_fetch` is whether the web can be asked from there, before anything is installed.
+    """
 
     os: str = "unknown"
     version: str = ""
     name: str = "an unknown system"
     architecture: str = "unknown"
     has_systemd: bool = False
-    has_curl: bool = False
+    can_fetch: bool = False
     addresses: tuple[str, ...] = ()
 
 
@@ -49,7 +52,7 @@ class MachineState(FactBase[Machine]):
             name=found.get("name", "an unknown system"),
             architecture=_ARCHITECTURES.get(architecture, architecture),
             has_systemd="systemd" in found,
-            has_curl="curl" in found,
+            can_fetch="can_fetch" in found,
             addresses=tuple(sorted({value for key, value in pairs if key == "address"})),
         )
 

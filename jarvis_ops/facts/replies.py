@@ -10,7 +10,7 @@ from pyinfra.api import FactBase
 from typing_extensions import override
 
 from jarvis_ops.facts.value import Value
-from jarvis_ops.text import script
+from jarvis_ops.text import python, script
 
 __all__ = ["Replies", "Reply"]
 
@@ -39,7 +39,11 @@ class Replies(FactBase[tuple[Reply, ...]]):
 
     @override
     def command(self, requests: tuple[tuple[str, str], ...]) -> str:
-        return script("replies.sh", [word for request in requests for word in request])
+        words = [word for request in requests for word in request]
+        return (
+            f"if command -v curl >/dev/null; then\n{script('replies.sh', words)}\n"
+            f"else {python('replies.py', words)}; fi"
+        )
 
     @override
     def process(self, output: list[str]) -> tuple[Reply, ...]:

@@ -102,7 +102,8 @@ def forget(host: Host) -> None:
 
 
 def _part(item: Question[Any]) -> str:
-    return f"echo {_MARK}; (\n{item.command}\n) </dev/null 2>/dev/null"
+    # The last echo ends a line that the command has left open.
+    return f"echo {_MARK}; (\n{item.command}\n) </dev/null 2>/dev/null; echo"
 
 
 def _split(lines: list[str]) -> list[list[str]]:
@@ -112,7 +113,7 @@ def _split(lines: list[str]) -> list[list[str]]:
             answers.append([])
         elif answers:
             answers[-1].append(line)
-    return answers
+    return [answer[:-1] if answer[-1:] == [""] else answer for answer in answers]
 
 
 def _run(host: Host, script: str) -> list[str]:
