@@ -9,7 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from lab import machine
+from lab.demo import demo
 from lab.laboratory import REPOSITORY, TIME_SCALE, Lab
+from lab.loopback import Loopback
 from lab.system import LabError
 
 _Command = Callable[[argparse.Namespace], int]
@@ -20,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         status: int = options.command(options)
-    except LabError as error:
+    except (LabError, OSError) as error:
         print(f"lab: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -58,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         return made
 
     add(_up, "boot the hosts of an inventory, anew if they are up", hosts)
+    add(_demo, "boot, deploy, ask, show; the fleet stays up", hosts)
     add(_down, "remove everything of a lab")
     add(_status, "show what is up")
     run = add(_exec, "run a command in the lab's network, set up to work on its fleet")
@@ -74,8 +78,17 @@ def _up(options: argparse.Namespace) -> int:
     return _status(options)
 
 
+def _demo(options: argparse.Namespace) -> int:
+    return demo(options.name, options.inventory, options.time_scale)
+
+
 def _down(options: argparse.Namespace) -> int:
-    Lab(options.name).down()
+    on_loopback = Loopback(options.name)
+    has_loopback = on_loopback.exists
+    if has_loopback:
+        on_loopback.down()
+    if machine.why_not() is None or not has_loopback:
+        Lab(options.name).down()
     return 0
 
 

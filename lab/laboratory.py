@@ -36,7 +36,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from contextlib import AbstractContextManager
 
-__all__ = ["CACHE", "REPOSITORY", "Lab", "Machine", "State"]
+__all__ = [
+    "CACHE",
+    "REPOSITORY",
+    "TIME_SCALE",
+    "Lab",
+    "Machine",
+    "State",
+    "simulated_hardware",
+]
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -318,13 +326,7 @@ def _files(name: str, state: State) -> list[File]:
     described = state.machines[name]
     hosts = ["127.0.0.1 localhost", f"127.0.1.1 {name}"]
     hosts += [f"{INTERNET_ADDRESS} {other}" for other in names_for(state.fleet, state.supply)]
-    hardware = described.hardware
-    has_gpu = hardware.gpu is not Gpu.NONE
-    simulated = {
-        "profile": hardware.gpu.value if has_gpu else "cpu",
-        "memory_gib": hardware.vram_gib if has_gpu else hardware.memory_gib,
-        "time_scale": state.time_scale,
-    }
+    simulated = simulated_hardware(described.hardware, state.time_scale)
     return [
         File("/etc/hostname", f"{name}\n"),
         File("/etc/hosts", "\n".join([*hosts, ""])),
@@ -332,3 +334,13 @@ def _files(name: str, state: State) -> list[File]:
         File("/etc/resolv.conf", f"nameserver {NAMESERVER}\n"),
         File("/etc/simulated-hardware.json", json.dumps(simulated)),
     ]
+
+
+def simulated_hardware(hardware: Hardware, time_scale: float) -> dict[str, object]:
+    """Return what a simulated Ollama is told of the machine that it pretends to run on."""
+    has_gpu = hardware.gpu is not Gpu.NONE
+    return {
+        "profile": hardware.gpu.value if has_gpu else "cpu",
+        "memory_gib": hardware.vram_gib if has_gpu else hardware.memory_gib,
+        "time_scale": time_scale,
+    }

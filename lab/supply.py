@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict
 
 from lab.model_store import build_store, known_models
+from lab.release import CHECKSUMS, build_release
 from lab.simulated_ollama.names import parse_name
 from lab.system import LabError, locked, remove_tree, run
 
@@ -30,7 +31,6 @@ STORE_VARIABLE = "JARVIS_LAB_MODEL_STORE"
 _ASSET = re.compile(r"ollama-linux-(amd64|arm64)\.tar\.zst")
 _VERSION = re.compile(r"(?:client version is|ollama version is) (\S+)")
 _ROCM = "ollama-linux-amd64-rocm.tar.zst"
-_SUMS = "sha256sum.txt"
 
 
 class Supply(BaseModel):
@@ -74,8 +74,6 @@ def find_supply(fleet: Fleet, directory: Path, cache: Path) -> Supply:
 
 
 def _simulated(fleet: Fleet, directory: Path) -> Supply:
-    from lab.release import build_release  # noqa: PLC0415 - not written yet
-
     releases, store = directory / "releases", directory / "models"
     declared = fleet.ollama.version.removesuffix("-simulated")
     versions = [f"{version}-simulated" for version in (declared, _next(declared))]
@@ -84,7 +82,7 @@ def _simulated(fleet: Fleet, directory: Path) -> Supply:
         is_real=False,
         releases=releases,
         store=store,
-        sha256={version: build_release(releases / f"v{version}", version) for version in versions},
+        sha256={version: build_release(version, releases / f"v{version}") for version in versions},
         registries=_registries(store),
     )
 
@@ -153,7 +151,7 @@ def _take_in(archive: Path, directory: Path) -> None:
         _make_rocm(release / _ROCM)
     assets = sorted(path for path in release.iterdir())
     lines = [f"{_digest(asset)}  ./{asset.name}\n" for asset in assets]
-    (release / _SUMS).write_text("".join(lines))
+    (release / CHECKSUMS).write_text("".join(lines))
 
 
 def _version(archive: Path) -> str:
@@ -188,7 +186,7 @@ def _digest(path: Path) -> str:
 
 
 def _checksums(release: Path) -> dict[str, str]:
-    lines = (release / _SUMS).read_text().splitlines()
+    lines = (release / CHECKSUMS).read_text().splitlines()
     return {name.removeprefix("./"): digest for digest, name in (line.split() for line in lines)}
 
 

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -65,22 +66,22 @@ def run(
 
 @dataclass(frozen=True)
 class Process:
-    """A process that stays the same one: its id, and when it started in clock ticks since boot."""
+    """A process that stays the same one: its id, and when it started, in the system's own words."""
 
     pid: int
-    started: int
+    started: str
 
     @classmethod
     def find(cls, pid: int) -> Process | None:
         """Return the process that has this id now."""
-        fields = _stat(pid)
-        return None if fields is None else cls(pid, int(fields[19]))
+        found = _look(pid)
+        return None if found is None else cls(pid, found[1])
 
     @property
     def is_alive(self) -> bool:
         """Whether it still runs; one that ended and waits for its parent does not."""
-        fields = _stat(self.pid)
-        return fields is not None and int(fields[19]) == self.started and fields[0] not in "ZX"
+        found = _look(self.pid)
+        return found is not None and found[1] == self.started and found[0] not in "ZX"
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal, unless it has ended and its id may be another's by now."""
@@ -101,13 +102,24 @@ class Process:
         return True
 
 
-def _stat(pid: int) -> list[str] | None:
-    """Return the fields of /proc/PID/stat that follow the name, which may hold blanks itself."""
+def _look(pid: int) -> tuple[str, str] | None:
+    """Return a process's state, by its letter, and when it started."""
+    if sys.platform != "linux":
+        listed = subprocess.run(
+            ["ps", "-o", "state=,lstart=", "-p", str(pid)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        state, _, started = listed.stdout.strip().partition(" ")
+        return (state[0], started) if state else None
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    return text.rpartition(")")[2].split()
+    # The name comes before these fields, in brackets, and may hold blanks and brackets itself.
+    fields = text.rpartition(")")[2].split()
+    return fields[0], fields[19]
 
 
 def end(processes: Iterable[Process], patience: float = 3) -> None:
