@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 from pyinfra import logger
+from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.state import BaseStateCallback
 from pyinfra.context import ctx_state
 from typing_extensions import override
@@ -54,7 +55,17 @@ def install() -> None:
     if not ctx_state.isset() or any(isinstance(item, _ErrorLog) for item in logger.handlers):
         return
     logger.addHandler(_ErrorLog(level=logging.ERROR))
-    atexit.register(_print, ctx_state.get())
+    state = ctx_state.get()
+    # Without -y pyinfra stops at every host that fails to ask whether to go on, and breaks where
+    # there is no terminal. The plan is confirmed before anything is changed, so one question is
+    # enough.
+    if state.should_raise_failed_hosts is not None:
+        state.should_raise_failed_hosts = _others_go_on
+    atexit.register(_print, state)
+
+
+def _others_go_on(_: State) -> bool:
+    return False
 
 
 def watch(state: State) -> None:
@@ -72,7 +83,12 @@ def fail(state: State, host: Host, reason: str) -> None:
     """Fail one host with a sentence, before or between operations; the others go on."""
     _reasons[host.name] = reason
     logger.error(f"{host.print_prefix}{click.style(reason, 'red')}")
-    state.fail_hosts({host})
+    try:
+        state.fail_hosts({host})
+    except PyinfraError:
+        # That no host is left is plain from the summary, and is no error in the deploy's code.
+        if state.active_hosts:
+            raise
 
 
 def _print(state: State) -> None:

@@ -132,7 +132,10 @@ def _run(host: Host, script: str) -> list[str]:
         command = f"sudo -H -n sh -c {shlex.quote(command)} || echo {_NO_SUDO}"
     try:
         status, output = host.run_shell_command(
-            StringCommand(command), **{**arguments, "_timeout": _TIMEOUT_SECONDS}
+            StringCommand(command),
+            print_input=host.state.print_fact_input,
+            print_output=host.state.print_fact_output,
+            **{**arguments, "_timeout": _TIMEOUT_SECONDS},
         )
     except TimeoutError:
         raise NotGatheredError(f"no answer within {_TIMEOUT_SECONDS} seconds") from None
