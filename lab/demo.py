@@ -13,6 +13,7 @@ from rich.console import Console
 from lab import machine
 from lab.laboratory import REPOSITORY, Lab
 from lab.loopback import Loopback
+from lab.supply import declared_models
 from lab.system import LabError
 from lab.visit import visit
 
@@ -34,7 +35,7 @@ def demo(name: str, inventory: Path, time_scale: float) -> int:
     started = time.monotonic()
     reason = machine.why_not()
     if reason:
-        console.print(f"[yellow]{reason}, so there will be none.[/]")
+        console.print(f"[yellow]No hosts are booted here: {reason}.[/]")
         _on_loopback(Loopback(name), inventory, console)
     else:
         _on_hosts(Lab(name), inventory, time_scale, console)
@@ -55,7 +56,8 @@ def _on_hosts(lab: Lab, inventory: Path, time_scale: float, console: Console) ->
     gateway = lab.state.fleet.gateway
     port = "" if gateway.port == 443 else f":{gateway.port}"
     url = f"https://{gateway.hostname}{port}"
-    look = lab.command(sys.executable, "-m", "lab.visit", url)
+    models = declared_models(lab.state.fleet)
+    look = lab.command(sys.executable, "-m", "lab.visit", url, *models)
     if subprocess.run(look, cwd=REPOSITORY, env=environment, check=False).returncode:
         raise LabError("the endpoint does not answer; see `python -m lab ssh` into the gateway")
     _tell_how_to_go_on(lab, url, console)
@@ -66,8 +68,8 @@ def _on_loopback(fleet: Loopback, inventory: Path, console: Console) -> None:
         "Instead, the real gateway runs over simulated nodes on this machine's loopback: "
         "[yellow]no deploy, no TLS, and every answer is made up.[/]"
     )
-    fleet.up(inventory)
-    visit(fleet.url, fleet.key, None, console)
+    models = declared_models(fleet.up(inventory))
+    visit(fleet.url, fleet.key, None, models, console)
     console.print("\nTo go on:", style="bold")
     _print_command(console, f"export JARVIS_KEY={fleet.key}")
     _print_command(console, f'curl {fleet.url}/api/nodes -H "Authorization: Bearer $JARVIS_KEY"')

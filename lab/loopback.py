@@ -65,8 +65,10 @@ class Loopback:
         """The address of its endpoint."""
         return (self.directory / "url").read_text()
 
-    def up(self, inventory: Path) -> None:
+    def up(self, inventory: Path) -> Fleet:
         """Start the gateway and the inference nodes of an inventory, in place of what there is.
+
+        Returns the fleet as it runs here.
 
         Raises:
             LabError: where this machine has no addresses for it, or a process does not start.
@@ -84,6 +86,7 @@ class Loopback:
             except BaseException:
                 self._end()
                 raise
+        return moved
 
     def down(self) -> None:
         """End it and remove its files."""

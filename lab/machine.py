@@ -12,6 +12,7 @@ from lab.system import LabError, run
 __all__ = ["prepare", "why_not"]
 
 _PACKAGE_OF = {
+    "curl": "curl",
     "ip": "iproute2",
     "mmdebstrap": "mmdebstrap",
     "nft": "nftables",

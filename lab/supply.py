@@ -19,7 +19,7 @@ from lab.system import LabError, locked, remove_tree, run
 if TYPE_CHECKING:
     from litellm_plugins.schema import Fleet
 
-__all__ = ["ARCHIVES_VARIABLE", "STORE_VARIABLE", "Supply", "find_supply"]
+__all__ = ["ARCHIVES_VARIABLE", "STORE_VARIABLE", "Supply", "declared_models", "find_supply"]
 
 ARCHIVES_VARIABLE = "JARVIS_LAB_OLLAMA_ARCHIVE"
 """Names a real `ollama-linux-<architecture>.tar.zst`, or several with `:` between them; the first
@@ -77,7 +77,7 @@ def _simulated(fleet: Fleet, directory: Path) -> Supply:
     releases, store = directory / "releases", directory / "models"
     declared = fleet.ollama.version.removesuffix("-simulated")
     versions = [f"{version}-simulated" for version in (declared, _next(declared))]
-    build_store(store, sorted({*known_models(), *_declared(fleet)}))
+    build_store(store, sorted({*known_models(), *declared_models(fleet)}))
     return Supply(
         is_real=False,
         releases=releases,
@@ -94,7 +94,7 @@ def _next(version: str) -> str:
 
 
 def _real(fleet: Fleet, archives: list[str], store: Path, directory: Path, cache: Path) -> Supply:
-    missing = [model for model in _declared(fleet) if not _manifest(store, model).is_file()]
+    missing = [model for model in declared_models(fleet) if not _manifest(store, model).is_file()]
     if missing:
         raise LabError(
             f"{STORE_VARIABLE}: {store} lacks models that the inventory declares: {', '.join(missing)}"
@@ -115,7 +115,8 @@ def _real(fleet: Fleet, archives: list[str], store: Path, directory: Path, cache
     )
 
 
-def _declared(fleet: Fleet) -> list[str]:
+def declared_models(fleet: Fleet) -> list[str]:
+    """Return every model that some node is to have."""
     return sorted({model for node in fleet.nodes for model in fleet.models_of(node)})
 
 
