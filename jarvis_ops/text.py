@@ -37,8 +37,8 @@ def _source(name: str) -> str:
 
 
 def script(name: str, arguments: Sequence[str] = ()) -> str:
-    """Return a script of `jarvis_ops/scripts` as text for `sh`, with its arguments set."""
-    return f"set -- {shlex.join(arguments)}\n{_source(name)}"
+    """Return a script of `jarvis_ops/scripts` as text for `sh`, with its arguments set, if any."""
+    return f"set -- {shlex.join(arguments)}\n{_source(name)}" if arguments else _source(name)
 
 
 def python(name: str, arguments: Sequence[str] = ()) -> str:

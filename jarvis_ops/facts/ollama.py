@@ -65,7 +65,12 @@ class ReleaseStates(FactBase[Releases]):
             else:
                 found[key] = value or None
         return Releases(
-            installed, found.get("current"), found.get("previous"), found.get("command")
+            installed=installed,
+            current=found.get("current"),
+            previous=found.get("previous"),
+            command=found.get("command"),
+            incoming=int(found.get("incoming") or 0),
+            upstream_store=found.get("upstream_store"),
         )
 
 
@@ -119,7 +124,8 @@ class ModelStores(FactBase[ModelStore]):
 
     @override
     def process(self, output: list[str]) -> ModelStore:
-        rows = [line.split(" ") for line in output]
+        # What a power cut has emptied has nothing in the last column.
+        rows = [f"{line} ".split(" ") for line in output]
         blobs = {row[1]: int(row[2]) for row in rows if row[0] == "blob"}
         manifests = {row[1]: _Manifest.read(row[2]) for row in rows if row[0] == "manifest"}
         readable = {path: item for path, item in manifests.items() if item is not None}

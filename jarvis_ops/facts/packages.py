@@ -10,10 +10,10 @@ from typing_extensions import override
 __all__ = ["InstalledPackages"]
 
 
-class InstalledPackages(FactBase[frozenset[str]]):
+class InstalledPackages(FactBase[set[str]]):
     """Which of the named Debian packages are completely installed."""
 
-    default = frozenset
+    default = set
 
     @override
     def command(self, names: tuple[str, ...]) -> str:
@@ -21,6 +21,6 @@ class InstalledPackages(FactBase[frozenset[str]]):
         return f"dpkg-query -W -f '${{Package}} ${{db:Status-Status}}\\n' {listed} || true"
 
     @override
-    def process(self, output: list[str]) -> frozenset[str]:
+    def process(self, output: list[str]) -> set[str]:
         pairs = (line.split() for line in output)
-        return frozenset(pair[0] for pair in pairs if pair[1:] == ["installed"])
+        return {pair[0] for pair in pairs if pair[1:] == ["installed"]}

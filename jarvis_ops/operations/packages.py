@@ -25,7 +25,7 @@ _LOCK_SECONDS = 300
 """How long to wait for another package manager, e.g. the nightly upgrades."""
 
 
-def installed(names: tuple[str, ...]) -> Question[frozenset[str]]:
+def installed(names: tuple[str, ...]) -> Question[set[str]]:
     """Return the question that `present` asks, to gather it ahead."""
     return question(InstalledPackages, names=names)
 
