@@ -12,7 +12,7 @@ from pyinfra.context import ctx_host, ctx_state
 
 from jarvis_ops import report
 from jarvis_ops.data import current_fleet, current_node
-from jarvis_ops.deploys import common, inference, storage
+from jarvis_ops.deploys import common, gateway, inference, storage
 from jarvis_ops.facts.machine import Listener, Listeners, Machine, machine
 from jarvis_ops.facts.snapshot import NotGatheredError, Question, ask, gather, question
 from litellm_plugins.schema import Fleet, Node, Role
@@ -39,9 +39,14 @@ def is_ready() -> bool:
     except NotGatheredError as error:
         report.fail(state, host, f"{error}; nothing was changed")
         return False
-    problems = [*_machine_problems(ask(host, machine()), node), *_port_problems(host, node)]
+    problems = [
+        *_machine_problems(ask(host, machine()), name, node),
+        *_port_problems(host, fleet, name),
+    ]
     if not problems and Role.INFERENCE in node.roles:
-        problems = list(inference.problems(fleet, name))
+        problems += inference.problems(fleet, name)
+    if not problems and Role.GATEWAY in node.roles:
+        problems += gateway.problems(fleet)
     if problems:
         report.fail(state, host, "; ".join([*problems, "nothing was changed"]))
         return False
@@ -55,14 +60,15 @@ def _questions(fleet: Fleet, name: str) -> list[Question[Any]]:
     node = fleet.nodes[name]
     return [
         machine(),
-        _listeners(_ports(node)),
+        _listeners(_ports(fleet, node)),
         *common.questions(fleet, name),
         *(inference.questions(fleet, name) if Role.INFERENCE in node.roles else ()),
         *(storage.questions(fleet, name) if Role.STORAGE in node.roles else ()),
+        *(gateway.questions(fleet) if Role.GATEWAY in node.roles else ()),
     ]
 
 
-def _machine_problems(found: Machine, node: Node) -> Iterator[str]:
+def _machine_problems(found: Machine, name: str, node: Node) -> Iterator[str]:
     if found.version not in _SYSTEMS.get(found.os, ()):
         yield (
             f"the operating system is {found.name}, and supported are Debian 12 and 13 and "
@@ -74,16 +80,18 @@ def _machine_problems(found: Machine, node: Node) -> Iterator[str]:
         yield "systemd does not run here, and the services need it"
     if found.addresses and str(node.address) not in found.addresses:
         yield (
-            f"address is {node.address}, which this machine does not have "
+            f"nodes.{name}.address is {node.address}, which this machine does not have "
             f"(it has {', '.join(found.addresses)})"
         )
 
 
-def _ports(node: Node) -> dict[int, str]:
+def _ports(fleet: Fleet, node: Node) -> dict[int, str]:
     """Return the ports of a node's roles and the units that may hold them."""
     ports: dict[int, str] = {}
     if Role.INFERENCE in node.roles:
         ports |= inference.PORTS
+    if Role.GATEWAY in node.roles:
+        ports |= gateway.ports(fleet)
     return ports
 
 
@@ -91,8 +99,8 @@ def _listeners(ports: dict[int, str]) -> Question[tuple[Listener, ...]]:
     return question(Listeners, ports=tuple(sorted(ports)))
 
 
-def _port_problems(host: Host, node: Node) -> Iterator[str]:
-    ports = _ports(node)
+def _port_problems(host: Host, fleet: Fleet, name: str) -> Iterator[str]:
+    ports = _ports(fleet, fleet.nodes[name])
     for listener in ask(host, _listeners(ports)):
         if listener.unit != ports[listener.port]:
             yield (
