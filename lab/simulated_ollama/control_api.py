@@ -79,6 +79,8 @@ class ControlApi:
                         "slots": item.runner.slots,
                         "busy": item.runner.busy,
                         "waiting": item.runner.waiting,
+                        "prompt_tokens": item.runner.prompt_tokens,
+                        "cached_tokens": item.runner.cached_tokens,
                         "context_length": item.options.num_ctx,
                     }
                     for item in scheduler.loaded

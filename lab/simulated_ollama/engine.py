@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from lab.simulated_ollama.scheduler import RunnerOptions
 from lab.simulated_ollama.store import StoreError, Weights
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 
     from lab.simulated_ollama.faults import Fault
     from lab.simulated_ollama.scheduler import Loaded, Scheduler
@@ -61,7 +61,8 @@ class Inference:
     """One request for text, whatever interface it came through.
 
     `keep_alive` is in seconds, None where the request says nothing; `think` is None likewise;
-    `slowdown` and `reset_after` come from a fault that is switched on for the request.
+    `before` is text that an earlier answer handed out as its context; `slowdown` comes from a
+    fault that is switched on for the request.
     """
 
     model: str
@@ -74,6 +75,7 @@ class Inference:
     truncate: bool = True
     shift: bool = True
     raw: bool = False
+    before: str = ""
     suffix: str = ""
     slowdown: float = 1.0
 
@@ -154,7 +156,7 @@ class Engine:
         if model.weights is Weights.SHORT:
             raise ApiError(HTTPStatus.INTERNAL_SERVER_ERROR, "EOF")
         loaded = await self.scheduler.acquire(
-            model, self._runner_options(model, options, shift=shift), keep_alive
+            model, self._runner_options(options, shift=shift), keep_alive
         )
         try:
             yield loaded
@@ -163,7 +165,7 @@ class Engine:
 
     async def generate(
         self, model: Model, request: Inference, arrived: float
-    ) -> AsyncIterator[Piece | Finish]:
+    ) -> AsyncGenerator[Piece | Finish, None]:
         """Answer: the pieces one by one, then the `Finish`.
 
         `arrived` is the time of the request by `time.monotonic`.
@@ -178,9 +180,11 @@ class Engine:
             pieces, reason = _limited(said, request.options, limit)
             metrics = Metrics()
             calls = said.tool_calls if reason == "stop" else ()
-            async for piece in loaded.runner.complete(prompt, pieces, metrics, request.slowdown):
-                if not calls:
-                    yield piece
+            spoken = loaded.runner.complete(prompt, pieces, metrics, request.slowdown)
+            async with aclosing(spoken):
+                async for piece in spoken:
+                    if not calls:
+                        yield piece
             yield Finish(
                 "".join(prompt), reason, time.monotonic() - arrived, load_seconds, metrics, calls
             )
@@ -212,8 +216,8 @@ class Engine:
         vectors = [embedding("".join(item), length) for item in cut]
         return vectors, sum(map(len, cut)), load_seconds
 
-    def _runner_options(self, model: Model, options: Options, *, shift: bool) -> RunnerOptions:
-        given = {**_of_runner(model.params), **options.runner}
+    def _runner_options(self, options: Options, *, shift: bool) -> RunnerOptions:
+        given = dict(options.runner)
         context = given.pop("num_ctx", None)
         return RunnerOptions(
             num_ctx=max(4, context or self.scheduler.default_context()),
@@ -242,10 +246,6 @@ def _check_embeds(model: Model) -> None:
     if not model.can("embedding"):
         message = "This server does not support embeddings. Start it with `--embeddings`"
         raise ApiError(HTTPStatus.NOT_IMPLEMENTED, message)
-
-
-def _of_runner(params: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in params.items() if key in RunnerOptions.__annotations__}
 
 
 def _limited(said: Answer, options: Options, context: int) -> tuple[Sequence[Piece], str]:
@@ -292,13 +292,13 @@ def _prompt(model: Model, request: Inference, limit: int) -> list[str]:
     continues = _continues(model, request)
     if model.system and not request.raw and (not messages or messages[0].role != "system"):
         messages.insert(0, Message("system", model.system))
-    tokens = tokens_of(_rendered(messages, continues=continues))
+    tokens = tokens_of(request.before + _rendered(messages, continues=continues))
     while request.truncate and len(tokens) > limit:
         dropped = next((i for i, item in enumerate(messages[:-1]) if item.role != "system"), None)
         if dropped is None:
             break
         del messages[dropped]
-        tokens = tokens_of(_rendered(messages, continues=continues))
+        tokens = tokens_of(request.before + _rendered(messages, continues=continues))
     if len(tokens) <= limit:
         return tokens
     if not request.shift:

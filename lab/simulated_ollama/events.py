@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import string
 import sys
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from lab.simulated_ollama.engine import Finish
@@ -37,40 +38,42 @@ def short(name: str, reason: str, *, chat: bool) -> Event:
 
 
 async def chat_events(
-    name: str, pieces: AsyncIterator[Piece | Finish]
+    name: str, pieces: AsyncGenerator[Piece | Finish, None]
 ) -> AsyncGenerator[Event, None]:
     """Yield the objects of ``/api/chat``."""
-    async for piece in pieces:
-        head: Event = {"model": name, "created_at": utc_now()}
-        message: Event = {"role": "assistant", "content": ""}
-        if not isinstance(piece, Finish):
-            message["thinking" if piece.thinking else "content"] = piece.text
-            yield {**head, "message": message, "done": False}
-            continue
-        if piece.tool_calls:
-            calls = [_tool_call(index, call) for index, call in enumerate(piece.tool_calls)]
-            yield {**head, "message": {**message, "tool_calls": calls}, "done": False}
-        yield {**head, "message": message, **_end(piece)}
+    async with aclosing(pieces):
+        async for piece in pieces:
+            head: Event = {"model": name, "created_at": utc_now()}
+            message: Event = {"role": "assistant", "content": ""}
+            if not isinstance(piece, Finish):
+                message["thinking" if piece.thinking else "content"] = piece.text
+                yield {**head, "message": message, "done": False}
+                continue
+            if piece.tool_calls:
+                calls = [_tool_call(index, call) for index, call in enumerate(piece.tool_calls)]
+                yield {**head, "message": {**message, "tool_calls": calls}, "done": False}
+            yield {**head, "message": message, **_end(piece)}
 
 
 async def generate_events(
-    name: str, pieces: AsyncIterator[Piece | Finish], *, context: bool
+    name: str, pieces: AsyncGenerator[Piece | Finish, None], *, context: bool
 ) -> AsyncGenerator[Event, None]:
     """Yield the objects of ``/api/generate``; `context` says whether the last one carries it."""
     said = ""
-    async for piece in pieces:
-        head: Event = {"model": name, "created_at": utc_now()}
-        if isinstance(piece, Finish):
-            end = _end(piece)
-            told = {"context": _ids_of(piece.prompt + said)} if context else {}
-            reason = {key: end.pop(key) for key in ("done", "done_reason")}
-            yield {**head, "response": "", **reason, **told, **end}
-            continue
-        said += piece.text
-        if piece.thinking:
-            yield {**head, "response": "", "thinking": piece.text, "done": False}
-        else:
-            yield {**head, "response": piece.text, "done": False}
+    async with aclosing(pieces):
+        async for piece in pieces:
+            head: Event = {"model": name, "created_at": utc_now()}
+            if isinstance(piece, Finish):
+                end = _end(piece)
+                told = {"context": _ids_of(piece.prompt + said)} if context else {}
+                reason = {key: end.pop(key) for key in ("done", "done_reason")}
+                yield {**head, "response": "", **reason, **told, **end}
+                continue
+            said += piece.text
+            if piece.thinking:
+                yield {**head, "response": "", "thinking": piece.text, "done": False}
+            else:
+                yield {**head, "response": piece.text, "done": False}
 
 
 async def joined_chat(events: AsyncIterator[Event]) -> Event:

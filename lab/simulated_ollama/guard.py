@@ -6,6 +6,7 @@ import ipaddress
 import socket
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
@@ -76,12 +77,7 @@ def _preflight(origin: str) -> Response:
 
 
 def _is_local(authority: str) -> bool:
-    host = authority
-    if authority.count(":") == 1 or authority.startswith("["):
-        host = (
-            authority.rpartition(":")[0].strip("[]") if authority[-1:] != "]" else authority[1:-1]
-        )
-    host = host.lower()
+    host = (urlsplit(f"//{authority}").hostname or "").lower()
     try:
         address = ipaddress.ip_address(host)
     except ValueError:

@@ -103,13 +103,12 @@ class NativeApi:
             self._engine.scheduler.expire(model)
             return GoJson(short(name, "unload", chat=False))
         raw = bool(body.boolean("raw"))
-        before = text_of(body.integers("context"))
         system = body.text("system")
         inference = Inference(
             model=name,
             messages=(
                 *([Message("system", system)] if system else []),
-                Message("user", before + prompt),
+                Message("user", prompt),
             ),
             options=options_of(body.mapping("options"), model.params),
             keep_alive=keep_alive,
@@ -118,6 +117,7 @@ class NativeApi:
             truncate=body.boolean("truncate") is not False,
             shift=body.boolean("shift") is not False,
             raw=raw,
+            before=text_of(body.integers("context")),
             suffix=body.text("suffix"),
             slowdown=fault.slowdown,
         )

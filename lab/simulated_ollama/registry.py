@@ -227,6 +227,8 @@ class Puller:
         try:
             while not (await asyncio.wait({task}, timeout=_PROGRESS_SECONDS))[0]:
                 yield _progress(digest, download.total, download.completed)
+            if task.cancelled():
+                raise PullError("context canceled")
             task.result()
         except HttpError as error:
             raise PullError(str(error)) from None

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 
     from lab.simulated_ollama.answers import Piece
     from lab.simulated_ollama.compute import Compute
@@ -78,7 +78,10 @@ class _PromptCache:
 
 
 class Runner:
-    """A model in memory with a number of slots; requests beyond them wait in order."""
+    """A model in memory with a number of slots; requests beyond them wait in order.
+
+    `waiting` is how many wait now; `prompt_tokens` and `cached_tokens` are totals since the load.
+    """
 
     def __init__(
         self,
@@ -102,6 +105,8 @@ class Runner:
         self._free = asyncio.Semaphore(slots)
         self._kept = _PromptCache(cache_ram * _MIB, cache_bytes)
         self.waiting = 0
+        self.prompt_tokens = 0
+        self.cached_tokens = 0
 
     @property
     def slots(self) -> int:
@@ -115,7 +120,7 @@ class Runner:
 
     async def complete(
         self, prompt: Sequence[str], pieces: Sequence[Piece], metrics: Metrics, factor: float
-    ) -> AsyncIterator[Piece]:
+    ) -> AsyncGenerator[Piece, None]:
         """Wait for a slot, evaluate the prompt, then yield the pieces as fast as the model decodes.
 
         `metrics` is filled in while it goes on; `factor` slows this request down.
@@ -126,6 +131,8 @@ class Runner:
                 metrics.prompt_tokens = len(prompt)
                 # The last token is always evaluated: its result is the first token's distribution.
                 metrics.cached = min(_common(slot.tokens, prompt), max(len(prompt) - 1, 0))
+                self.prompt_tokens += metrics.prompt_tokens
+                self.cached_tokens += metrics.cached
                 await pace.spend(_REQUEST_SECONDS)
                 await self._prefill(slot, prompt, metrics.cached, pace.spend)
                 evaluated = time.monotonic()
