@@ -39,6 +39,11 @@ _NSPAWN = (
 _SYSTEMD = Path("/run/systemd/system")
 _GROUP = "jarvis-lab"
 
+_AGAIN_AFTER_REBOOT = """
+while "$@"; [ $? -eq 133 ]; do :; done
+"""
+"""systemd-nspawn ends with this status where a service manager is to start it again."""
+
 _ENTER_GROUPS = """
 while [ "$1" != -- ]; do echo $$ >"$1/cgroup.procs"; shift; done
 shift
@@ -121,6 +126,7 @@ class Host:
         with _notifications(path) as messages, self.console.open("wb") as console:
             supervisor = subprocess.Popen(
                 [
+                    *("sh", "-c", _AGAIN_AFTER_REBOOT, "again"),
                     *("sh", "-c", _ENTER_GROUPS, "enter", *map(str, groups), "--", *_NSPAWN),
                     *(["--keep-unit"] if groups else []),
                     f"--machine={self.machine}",

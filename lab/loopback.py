@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Loopback"]
 
-_FIRST_ADDRESS = IPv4Address("127.0.0.11")
+_FIRST_ADDRESSES = tuple(IPv4Address(f"127.0.{number}.11") for number in range(10))
+"""Where the nodes' addresses may begin; another fleet on loopback can have taken some."""
+
 _PORT = 4000
 
 
@@ -65,6 +67,11 @@ class Loopback:
         """The address of its endpoint."""
         return (self.directory / "url").read_text()
 
+    @property
+    def processes(self) -> Path:
+        """A file with a line for each process of it: its id, and when it started."""
+        return self.directory / "processes"
+
     def up(self, inventory: Path) -> Fleet:
         """Start the gateway and the inference nodes of an inventory, in place of what there is.
 
@@ -76,10 +83,9 @@ class Loopback:
         """
         declared = fleet.read(inventory)
         key = new_key()
-        moved = _moved(declared, key)
         with locked(CACHE / f"{self.name}.lock"):
             self._end()
-            _check_addresses(moved)
+            moved = _move(declared, key)
             self.directory.mkdir(parents=True)
             try:
                 self._start(moved, key)
@@ -130,55 +136,56 @@ class Loopback:
             )
         process = Process.find(started.pid)
         if process:
-            with (self.directory / "processes").open("a") as file:
+            with self.processes.open("a") as file:
                 file.write(f"{process.pid} {process.started}\n")
 
     def _end(self) -> None:
         with suppress(FileNotFoundError):
-            lines = (self.directory / "processes").read_text().splitlines()
+            lines = self.processes.read_text().splitlines()
             parts = [line.partition(" ") for line in lines]
             end(Process(int(pid), started) for pid, _, started in parts)
         with suppress(FileNotFoundError):
             shutil.rmtree(self.directory)
 
 
-def _moved(declared: Fleet, key: str) -> Fleet:
-    """Return the fleet with every node on an address of loopback, and with this key."""
+def _move(declared: Fleet, key: str) -> Fleet:
+    """Return the fleet with every node on an address of loopback that is free, and with this key.
+
+    Raises:
+        LabError: with what to do, where there are no such addresses.
+
+    """
+    for first in _FIRST_ADDRESSES:
+        moved = _moved(declared, key, first)
+        if all(_is_free(node.address) for node in moved.nodes_with(Role.INFERENCE).values()):
+            return moved
+    raise LabError(
+        f"port {OLLAMA_PORT} is taken everywhere on loopback; an Ollama that listens on all addresses "
+        "does that, so stop it for the time of the demo"
+    )
+
+
+def _moved(declared: Fleet, key: str, first: IPv4Address) -> Fleet:
     data = declared.model_dump(mode="json")
     for number, node in enumerate(data["nodes"].values()):
-        node["address"] = str(_FIRST_ADDRESS + number)
+        node["address"] = str(first + number)
     data["keys"][overlay.KEY_NAME] = {"sha256": key_hash(key)}
     return load_fleet(data)
 
 
-def _check_addresses(moved: Fleet) -> None:
-    """Find out before anything starts whether every node can have its address.
-
-    Raises:
-        LabError: with what to do about it.
-
-    """
-    for name, node in moved.nodes_with(Role.INFERENCE).items():
-        with socket.socket() as trial:
-            try:
-                trial.bind((str(node.address), OLLAMA_PORT))
-            except OSError as error:
-                raise LabError(_why_not(name, node, error)) from None
-
-
-def _why_not(name: str, node: Node, error: OSError) -> str:
-    if error.errno == errno.EADDRNOTAVAIL:
-        return (
-            f"the simulated node {name} needs the loopback address {node.address}, and this system "
-            "has only 127.0.0.1. On macOS, this adds it until the next start: "
-            f"sudo ifconfig lo0 alias {node.address} up (one such line for each node)"
-        )
-    if error.errno == errno.EADDRINUSE:
-        return (
-            f"port {OLLAMA_PORT} of {node.address} is taken; an Ollama that listens on all addresses "
-            "takes it everywhere, so stop it for the time of the demo"
-        )
-    return f"the simulated node {name} cannot have {node.address}:{OLLAMA_PORT}: {error.strerror}"
+def _is_free(address: IPv4Address) -> bool:
+    with socket.socket() as trial:
+        try:
+            trial.bind((str(address), OLLAMA_PORT))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return False
+            raise LabError(
+                f"a simulated node needs the loopback address {address}, and this system does not "
+                "have it. On macOS, this adds it until the next start, once for each node: "
+                f"sudo ifconfig lo0 alias {address} up"
+            ) from None
+    return True
 
 
 def _free_port() -> int:

@@ -119,8 +119,8 @@ class Network:
         return f"{self.id}-host-{name}"
 
     @property
-    def _uplink(self) -> str:
-        """Name of the interface on this machine; the kernel allows 15 characters."""
+    def uplink(self) -> str:
+        """Name of the interface on this machine, and of the table of rules; of 15 characters at most."""
         return f"jl{hashlib.sha256(self.id.encode()).hexdigest()[:8]}"
 
     def create(self, plan: Plan, names: Mapping[str, IPv4Address]) -> None:
@@ -213,10 +213,10 @@ class Network:
         with locked(_SHARED / "lock"):
             here, there = _free_link()
             _root_ip(
-                f"link add {self._uplink} mtu {outside.mtu} type veth "
+                f"link add {self.uplink} mtu {outside.mtu} type veth "
                 f"peer name uplink mtu {outside.mtu} netns {self.lan}",
-                f"address add {here}/30 dev {self._uplink}",
-                f"link set {self._uplink} up",
+                f"address add {here}/30 dev {self.uplink}",
+                f"link set {self.uplink} up",
             )
         _ip(
             self.lan,
@@ -231,10 +231,10 @@ class Network:
 
     def _outside_rules(self, lab: IPv4Address, resolver: IPv4Address) -> str:
         return f"""
-            table ip {self._uplink} {{
+            table ip {self.uplink} {{
                 chain names {{
                     type nat hook prerouting priority dstnat;
-                    iifname "{self._uplink}" ip daddr {NAMESERVER} meta l4proto {{ tcp, udp }} \\
+                    iifname "{self.uplink}" ip daddr {NAMESERVER} meta l4proto {{ tcp, udp }} \\
                         th dport 53 dnat to {resolver}
                 }}
                 chain way_out {{
@@ -250,7 +250,7 @@ class Network:
         Only on the interfaces that need it, so that this machine does not become a router for
         everybody. What was off is written down and switched off again after the last lab.
         """
-        _forwarding(self._uplink).write_text("1")
+        _forwarding(self.uplink).write_text("1")
         with locked(_SHARED / "lock"):
             switched = _switched_on()
             for device in devices:
@@ -258,7 +258,7 @@ class Network:
                     switched.add(device)
             replace_text(_SHARED / "forwarding.json", json.dumps(sorted(switched)))
             (_SHARED / "labs").mkdir(exist_ok=True)
-            (_SHARED / "labs" / self._uplink).touch()
+            (_SHARED / "labs" / self.uplink).touch()
             for device in switched:
                 _forwarding(device).write_text("1")
 
@@ -268,20 +268,20 @@ class Network:
             for direction in ("iifname", "oifname"):
                 run(
                     *("nft", "insert", "rule", family, table, chain),
-                    *(direction, self._uplink, "accept", "comment", f'"{self._uplink}"'),
+                    *(direction, self.uplink, "accept", "comment", f'"{self.uplink}"'),
                 )
 
     def _remove_uplink(self) -> None:
         for family, table, chain in _dropping_chains():
             listed = run("nft", "--handle", "list", "chain", family, table, chain)
-            for handle in re.findall(rf'comment "{self._uplink}" # handle (\d+)', listed):
+            for handle in re.findall(rf'comment "{self.uplink}" # handle (\d+)', listed):
                 run("nft", "delete", "rule", family, table, chain, "handle", handle)
-        if f"table ip {self._uplink}" in run("nft", "list", "tables").splitlines():
-            run("nft", "delete", "table", "ip", self._uplink)
-        if Path("/sys/class/net", self._uplink).exists():
-            _root_ip(f"link delete {self._uplink}")
+        if f"table ip {self.uplink}" in run("nft", "list", "tables").splitlines():
+            run("nft", "delete", "table", "ip", self.uplink)
+        if Path("/sys/class/net", self.uplink).exists():
+            _root_ip(f"link delete {self.uplink}")
         with locked(_SHARED / "lock"):
-            (_SHARED / "labs" / self._uplink).unlink(missing_ok=True)
+            (_SHARED / "labs" / self.uplink).unlink(missing_ok=True)
             if any((_SHARED / "labs").glob("*")):
                 return
             for device in _switched_on():
