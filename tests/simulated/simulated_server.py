@@ -120,6 +120,10 @@ class Request:
             self._received += more
         return self._received
 
+    def read_more(self) -> bytes:
+        """Return what comes next; empty at the end."""
+        return self._socket.recv(65536)
+
     def read_to_the_end(self) -> bytes:
         """Read until the server ends the connection.
 

@@ -78,7 +78,7 @@ def test_embedding_model_has_one_slot(tmp_path: Path) -> None:
 
 
 def test_client_that_leaves_frees_its_slot(tmp_path: Path) -> None:
-    with running_server(tmp_path, time_scale=1.0) as server:
+    with running_server(tmp_path, time_scale=0.2) as server:
         held = Held(server, "llama3")
         assert server.state()["loaded"][0]["busy"] == 1
         held.leave()
