@@ -56,7 +56,7 @@ def problems(fleet: Fleet, name: str) -> Iterator[str]:
     """Yield a sentence for each reason why this node cannot become what is declared."""
     node = fleet.nodes[name]
     if ask(host, machine()).architecture == "arm64" and wanted.needs_rocm(node):
-        yield f"hardware.gpu is {node.hardware.gpu.value!r}, and Ollama has no ROCm for arm64"
+        yield f"nodes.{name}.hardware.gpu is {node.hardware.gpu.value!r}, and Ollama has no ROCm for arm64"
     elif ask(host, machine()).can_fetch:
         yield from ollama.shortfalls(**_needs(fleet, name))
 

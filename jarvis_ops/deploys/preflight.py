@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pyinfra import logger
 from pyinfra.context import ctx_host, ctx_state
 
-from jarvis_ops import report
+from jarvis_ops import connection, report
 from jarvis_ops.data import current_fleet, current_node
 from jarvis_ops.deploys import common, gateway, inference, storage
 from jarvis_ops.facts.machine import Listener, Listeners, Machine, machine
@@ -32,6 +32,7 @@ def is_ready() -> bool:
     """Ask the host all that its roles are going to ask, and return whether they can go on."""
     state, host = ctx_state.get(), ctx_host.get()
     report.watch(state)
+    connection.notice_silence(host)
     fleet = current_fleet()
     name, node = current_node()
     try:

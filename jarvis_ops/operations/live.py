@@ -8,7 +8,7 @@ from pyinfra.api import StringCommand
 from pyinfra.connectors.util import CommandOutput
 from typing_extensions import override
 
-from jarvis_ops import report
+from jarvis_ops import connection, report
 
 if TYPE_CHECKING:
     from pyinfra.api.arguments import ConnectorArguments
@@ -36,7 +36,13 @@ class LiveCommand(StringCommand):
         )
         if status:
             return status, output
-        reasons = [line for line in output.stderr_lines if line.strip()]
-        report.note(host, reasons[-1].strip() if reasons else "the command failed without a word")
+        report.note(host, _reason(host, output))
         # pyinfra prints what a failed command returns, and all of it is on the screen already.
         return status, CommandOutput([])
+
+
+def _reason(host: Host, output: CommandOutput) -> str:
+    if not connection.is_open(host):
+        return "the connection broke"
+    said = [line for line in output.stderr_lines if line.strip()]
+    return said[-1].strip() if said else "the command failed without a word"
