@@ -14,7 +14,10 @@ status=$(curl -ksS --noproxy '*' --max-time 5 -o /dev/null -w '%{http_code}' \
     --resolve "$hostname:$port:$address" "https://$hostname:$port/health/live")
 echo "status=$status"
 if ! command -v caddy >/dev/null; then
-    echo "candidate=$(apt-cache policy caddy | sed -n 's/^ *Candidate: *//p')"
+    # Without these options apt would write its cache, and a dry run would change the machine.
+    options='-o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache='
+    # shellcheck disable=SC2086 # several words
+    echo "candidate=$(apt-cache $options policy caddy | sed -n 's/^ *Candidate: *//p')"
 fi
 if [ -f "$caddyfile" ] && ! head -n 1 "$caddyfile" | grep -q 'Made by jarvis-ops'; then
     shipped=$(dpkg-query -W -f '${Conffiles}\n' caddy | awk -v f="$caddyfile" '$1 == f { print $2 }')
