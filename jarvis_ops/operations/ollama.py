@@ -44,6 +44,12 @@ __all__ = [
 _READY_SECONDS = 90
 _JOURNAL_LINES = 20
 
+_STALL_SECONDS = 300
+"""Without a byte more of a model for so long, its pull is given up: Ollama itself never does."""
+
+_SILENCE_SECONDS = 3600
+"""Ollama says nothing while it checks what it has pulled; on a slow disk that takes many minutes."""
+
 
 def releases() -> Question[Releases]:
     """Return the question that `release` and `tidy` ask, to gather it ahead."""
@@ -276,7 +282,10 @@ def _repair(state: ModelStore, path: str) -> Generator[StringCommand, None, None
 
 def _pull(model: WantedModel, url: str, path: str) -> LiveCommand:
     body = json.dumps({"model": model.name, "stream": True})
-    arguments = (url, model.name, body, _manifest(path, model.name), model.digest or "-")
+    arguments = (
+        *(url, model.name, body, _manifest(path, model.name), model.digest or "-"),
+        *(str(_STALL_SECONDS), str(_SILENCE_SECONDS)),
+    )
     return LiveCommand("sh", "-c", QuoteString(script("pull-model.sh", arguments)))
 
 

@@ -1,15 +1,12 @@
 # Pull a model through the host's own Ollama, with a line of progress every two seconds.
-# Usage: pull-model.sh URL MODEL BODY MANIFEST DIGEST
+# Usage: pull-model.sh URL MODEL BODY MANIFEST DIGEST STALL SILENCE
 #   BODY      the request as JSON
 #   MANIFEST  where Ollama keeps the model's manifest
 #   DIGEST    the manifest's sha256, or '-' for any
+#   STALL     seconds without a byte more of a layer after which the pull is given up
+#   SILENCE   seconds without a word from Ollama after which it is
 set -u
-url=$1 model=$2 body=$3 manifest=$4 digest=$5
-
-# Without a byte more of a layer for so long, the pull is given up: Ollama itself retries for ever.
-stall_seconds=300
-# Ollama says nothing while it checks a layer, and large ones take minutes on a slow disk.
-silence_seconds=3600
+url=$1 model=$2 body=$3 manifest=$4 digest=$5 stall=$6 silence=$7
 
 fail() {
     echo "$*" >&2
@@ -28,22 +25,28 @@ text() {
     if [ "$rest" != "$2" ]; then printf '%s\n' "$rest" | sed 's/"[,}].*$//; s/\\"/"/g'; fi
 }
 
+# A number of bytes in millions, with one decimal
+mega() { echo "$(($1 / 1000000)).$(($1 / 100000 % 10))"; }
+
+size() {
+    if [ "$1" -lt 1000000000 ]; then echo "$(mega "$1") MB"; else echo "$(mega "$(($1 / 1000))") GB"; fi
+}
+
 show() {
     total=$(number total "$line")
     completed=$(number completed "$line")
     completed=${completed:-0}
-    if [ "${total:-0}" -lt 1000000 ]; then return; fi
+    if [ "${total:-0}" = 0 ]; then return; fi
     if [ "$completed" != "$last_completed" ]; then moved_at=$now; fi
-    if [ "$((now - moved_at))" -gt "$stall_seconds" ]; then
-        fail "$model: nothing has come for $stall_seconds seconds; what has come so far is kept"
+    if [ "$((now - moved_at))" -ge "$stall" ]; then
+        fail "$model: nothing has come for $stall seconds; what has come so far is kept"
     fi
     speed=
     if [ "$completed" -ge "$last_completed" ] && [ "$last_completed" -gt 0 ]; then
-        speed=", $(((completed - last_completed) / (now - shown_at) / 1000000)) MB/s"
+        speed=", $(mega "$(((completed - last_completed) / (now - shown_at)))") MB/s"
     fi
     last_completed=$completed
-    printf '%s: %d%% of %d.%02d GB%s\n' "$model" "$((completed * 100 / total))" \
-        "$((total / 1000000000))" "$((total / 10000000 % 100))" "$speed"
+    echo "$model: $((completed * 100 / total))% of $(size "$total")$speed"
 }
 
 follow() {
@@ -67,7 +70,7 @@ follow() {
     fail "$model: Ollama ended the pull after '${status:-nothing}'; it is taken up by the next run"
 }
 
-curl -sS -N --noproxy '*' --connect-timeout 15 --speed-limit 1 --speed-time "$silence_seconds" \
+curl -sS -N --noproxy '*' --connect-timeout 15 --speed-limit 1 --speed-time "$silence" \
     -X POST -d "$body" "$url/api/pull" | follow || exit 1
 sync -f "${manifest%/manifests/*}"
 if [ "$digest" != - ]; then
