@@ -11,6 +11,7 @@ for every route and needs nothing of LiteLLM's inner workings.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import time
@@ -36,6 +37,9 @@ _log = logging.getLogger(__name__)
 
 _BODY_LIMIT = 64 * 1024 * 1024
 """Bytes; a few large images in base64. The body is kept in memory, to be sent again."""
+
+_LOOK_SECONDS = 1.0
+"""Between two looks at whether the node that has a request is still there."""
 
 _IN = frozenset({b"accept", b"host", b"user-agent"})
 """Request headers that LiteLLM gets. Others are orders to it (``x-litellm-timeout``), or keys."""
@@ -106,17 +110,36 @@ class Front:
             return
 
     async def _pass_on(self, scope: Scope, inbox: _Inbox, send: Send, record: Record) -> _Answer:
-        """Let LiteLLM answer once, on the node that our hook gives it."""
+        """Let LiteLLM answer once, on the node that our hook gives it.
+
+        A node without power says nothing, and LiteLLM would wait for it as for a slow one.
+        """
         answer = _Answer(send, record, self._note_success)
+        work = asyncio.ensure_future(
+            self._inference(_inner(scope, inbox.size), inbox.opened(), answer)
+        )
+        loss = asyncio.ensure_future(self._loss_of_node(record))
         try:
-            await self._inference(_inner(scope, inbox.size), inbox.opened(), answer)
-        except Exception:
-            if answer.has_begun:
-                raise
-            _log.exception("LiteLLM's application failed")
+            await asyncio.wait({work, loss}, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            loss.cancel()
+            work.cancel()
+            (failure,) = await asyncio.gather(work, return_exceptions=True)
             record.release()
+        if loss.done() and not loss.cancelled():
+            await answer.break_off(ApiError(504, "the node does not answer any more"))
+        elif isinstance(failure, Exception):
+            _log.error("LiteLLM's application failed", exc_info=failure)
+            await answer.break_off(ApiError(500, "the gateway failed on this request"))
         return answer
+
+    async def _loss_of_node(self, record: Record) -> None:
+        """Return once the node that has the request is lost."""
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            attempt = record.attempt
+            if attempt is not None and self._discovery.is_lost(attempt.choice.node):
+                return
 
     def _note_success(self, attempt: Attempt) -> None:
         self._dispatcher.answered(attempt.reservation.node, attempt.reservation.model)
@@ -165,6 +188,7 @@ class _Answer:
         self._send = send
         self._record = record
         self._on_success = on_success
+        self._has_ended = False
         self._status = 500
         self._held = bytearray()
 
@@ -176,11 +200,21 @@ class _Answer:
             kept = [item for item in message["headers"] if item[0].lower() in _OUT]
             await self._send({**message, "headers": [*kept, *self._record.headers()]})
         elif self.has_begun:
+            self._has_ended = not message.get("more_body", False)
             await self._send(message)
         elif message["type"] == "http.response.start":
             self._status = message["status"]
         else:
             self._held += message.get("body", b"")
+
+    async def break_off(self, error: ApiError) -> None:
+        """End an answer that is not whole: by holding the error, or in band if it has begun."""
+        content = json.dumps(error.body()).encode()
+        if not self.has_begun:
+            self._status = error.status
+            self._held = bytearray(content)
+        elif not self._has_ended:
+            await self({"type": "http.response.body", "body": b"data: " + content + b"\n\n"})
 
     def error(self) -> ApiError:
         """Return the error that was held back."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, TypeVar
@@ -31,6 +32,9 @@ _log = logging.getLogger(__name__)
 _ANSWER_SECONDS = 5.0
 """Lists come from Ollama's memory in milliseconds, even while every slot computes; a node that needs
 longer than this would not serve a request either."""
+
+_LOST_SECONDS = 10.0
+"""A node that is merely slow answers one of several looks within this time."""
 
 _ON_DEMAND_SECONDS = 2.0
 """How long a request for an unknown model may wait for the nodes to be asked again."""
@@ -128,6 +132,16 @@ class Discovery:
         if watch is not None:
             watch.wake.set()
 
+    def is_lost(self, node: str) -> bool:
+        """Return whether a node has been silent for so long that nothing more will come of it.
+
+        A node that was taken out of the fleet is not lost: what runs there may end.
+        """
+        status = self.statuses.get(node)
+        if status is None or status is NOT_ASKED or status.is_well:
+            return False
+        return time.monotonic() - status.unwell_since >= _LOST_SECONDS
+
     async def refresh(self) -> None:
         """Ask all nodes that are well again, and wait for their answers a short while.
 
@@ -174,9 +188,7 @@ class Discovery:
         try:
             status = await self._status(f"http://{watch.address}:{OLLAMA_PORT}", timeout)
         except (httpx.HTTPError, ValidationError) as error:
-            status = replace(
-                self.statuses.get(name, NOT_ASKED), error=_sentence(error), loaded=frozenset()
-            )
+            status = _unwell(self.statuses.get(name, NOT_ASKED), _sentence(error))
         if self._watches.get(name) is watch:
             self._set(name, status)
 
@@ -218,6 +230,12 @@ class Discovery:
         self.is_ready = self.is_ready or NOT_ASKED not in self.statuses.values()
 
 
+def _unwell(before: NodeStatus, error: str) -> NodeStatus:
+    was_well = before.is_well or before is NOT_ASKED
+    since = time.monotonic() if was_well else before.unwell_since
+    return replace(before, error=error, unwell_since=since, loaded=frozenset())
+
+
 def _pulled(tag: _Tag) -> PulledModel:
     return PulledModel(
         name=tag.name,
@@ -232,6 +250,8 @@ def _pulled(tag: _Tag) -> PulledModel:
 def _sentence(error: httpx.HTTPError | ValidationError) -> str:
     if isinstance(error, httpx.ConnectTimeout):
         return "no connection in time"
+    if isinstance(error, httpx.ConnectError):
+        return "no connection"
     if isinstance(error, httpx.TimeoutException):
         return "no answer in time"
     if isinstance(error, httpx.HTTPStatusError):

@@ -44,7 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the gateway, or check that it would run; return the exit status."""
     options = _options(arguments)
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger(__package__).setLevel(logging.INFO)
+    for name in (__package__, "uvicorn"):
+        logging.getLogger(name).setLevel(logging.INFO)
     try:
         fleet_file = FleetFile(options.fleet)
     except FleetError as error:

@@ -13,6 +13,7 @@ from litellm_plugins.names import canonical_model, split_node
 from litellm_plugins.record import RECORD, Record
 from litellm_plugins.routing.choice import Wish
 from litellm_plugins.routing.lightweight import is_lightweight
+from litellm_plugins.routing.patience import whole_answer_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -61,15 +62,17 @@ class Hooks(CustomLogger):
         """Put the canonical name of the model where the client's was, once a node can answer for it."""
         record = RECORD.get()
         named = data.pop("node", None)
-        if record.model is None:
-            try:
-                await self._resolve(record, data, named, call_type)
-            except ApiError as error:
-                raise ProxyException(error.message, error.type, error.param, error.status) from None
-        data["model"] = record.model
+        try:
+            model = record.model or await self._resolve(record, data, named, call_type)
+        except ApiError as error:
+            raise ProxyException(error.message, error.type, error.param, error.status) from None
+        data["model"] = model
         if data.get("max_tokens") is None and data.get("max_completion_tokens") is not None:
             # Ollama ignores OpenAI's newer name, and would answer without a limit.
             data["max_tokens"] = data.pop("max_completion_tokens")
+        if call_type not in _EMBEDDING_CALLS and not data.get("stream"):
+            context = self._dispatcher.longest_context(model)
+            data["timeout"] = whole_answer_seconds(data, self._fleet().routing, context)
         return data
 
     async def async_filter_deployments(
@@ -93,7 +96,7 @@ class Hooks(CustomLogger):
 
     async def _resolve(
         self, record: Record, data: dict[str, Any], named: str | None, call_type: str
-    ) -> None:
+    ) -> str:
         name, suffix = split_node(data["model"])
         model = canonical_model(name)
         node = _one_node(suffix, named, record.named_node)
@@ -109,6 +112,7 @@ class Hooks(CustomLogger):
         )
         record.model = model
         record.wish = Wish(node, light)
+        return model
 
     def _is_there(self, model: str, node: str | None) -> bool:
         having = self._dispatcher.nodes_with(model)

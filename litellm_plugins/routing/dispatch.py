@@ -13,6 +13,7 @@ from litellm_plugins.routing.nodes import NOT_ASKED, NodeStatus
 from litellm_plugins.routing.reservations import Reservation, Reservations
 from litellm_plugins.routing.suspicion import Suspicions
 from litellm_plugins.schema import Fleet, Node, Role
+from litellm_plugins.tuning import tuning_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -54,6 +55,12 @@ class Dispatcher:
     def models(self) -> set[str]:
         """Return the canonical names of all models that any node has."""
         return {model for node in self.nodes for model in self.status(node).models}
+
+    def longest_context(self, model: str) -> int:
+        """Return the tokens of context of a model on the node that gives it most, 0 if none has it."""
+        nodes = self.nodes
+        lengths = (tuning_of(nodes[name]).context_length for name in self.nodes_with(model))
+        return max(lengths, default=0)
 
     def check_model(self, model: str) -> None:
         """Check that some node has a model, well or not.

@@ -31,10 +31,12 @@ class PulledModel:
 class NodeStatus:
     """What a node said when it was last asked; of a node that does not answer, what it last had.
 
-    `models` and `loaded` hold canonical names. `error` is why the node is not well.
+    `models` and `loaded` hold canonical names. `error` is why the node is not well, and
+    `unwell_since` from when on, in seconds of the monotonic clock.
     """
 
     error: str | None = None
+    unwell_since: float = 0.0
     version: str | None = None
     models: Mapping[str, PulledModel] = field(default_factory=dict)
     loaded: frozenset[str] = frozenset()
