@@ -44,8 +44,8 @@ def live(rules_sha256: str) -> Generator[PyinfraCommand, None, None]:
         host.noop("the rules are live")
         return
     yield StringCommand("systemctl", "daemon-reload")
-    if not unit.enabled:
-        yield StringCommand("systemctl", "enable", "--quiet", QuoteString(UNIT))
+    # Also where it is enabled: the unit may have got another [Install] section.
+    yield StringCommand("systemctl", "enable", "--quiet", QuoteString(UNIT))
     if not is_live:
         yield StringCommand("systemctl", "reload-or-restart", QuoteString(UNIT))
     forget(host)

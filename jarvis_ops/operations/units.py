@@ -45,8 +45,8 @@ def running(unit: str, marker: str) -> Generator[PyinfraCommand, None, None]:
         host.noop(f"{unit} is enabled and runs in its present form")
         return
     yield StringCommand("systemctl", "daemon-reload")
-    if not state.enabled:
-        yield StringCommand("systemctl", "enable", "--quiet", QuoteString(unit))
+    # Also where it is enabled: its unit may have got another [Install] section.
+    yield StringCommand("systemctl", "enable", "--quiet", QuoteString(unit))
     if not is_current:
         yield _restart(unit)
     forget(host)
