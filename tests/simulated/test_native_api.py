@@ -60,6 +60,13 @@ def test_answer_without_a_limit_is_bounded_by_ten_contexts(node: Server) -> None
     assert (said["done_reason"], said["eval_count"]) == ("length", 320)
 
 
+def test_figures_that_are_zero_are_left_out(node: Server) -> None:
+    said = node.chat("llama3", options={"num_predict": 0}).json()
+    assert said["prompt_eval_count"] > 0
+    assert "eval_count" not in said
+    assert "eval_duration" not in said
+
+
 def test_stop_text_ends_the_answer(node: Server) -> None:
     said = node.chat("llama3", options={"stop": [" answer"]}).json()
     assert said["message"]["content"] == "This is a simulated"
