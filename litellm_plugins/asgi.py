@@ -35,7 +35,7 @@ __all__ = ["Front"]
 
 _log = logging.getLogger(__name__)
 
-_BODY_LIMIT = 64 * 1024 * 1024
+_BODY_LIMIT = 32 * 1024 * 1024
 """Bytes; a few large images in base64. The body is kept in memory, to be sent again."""
 
 _LOOK_SECONDS = 1.0
@@ -47,7 +47,7 @@ _IN = frozenset({b"accept", b"host", b"user-agent"})
 _OUT = frozenset({b"cache-control", b"content-length", b"content-type", b"x-accel-buffering"})
 """Response headers that the client gets. Others tell of LiteLLM's inside, addresses of nodes too."""
 
-_GATEWAY_STATUS = {404: 404, 408: 504, 429: 429, 503: 503}
+_GATEWAY_STATUS = {404: 404, 408: 504, 429: 429, 503: 503, 504: 504}
 """Statuses that say that a node failed, as the client is told them; all others are 502."""
 
 _WORTH_ANOTHER_NODE = frozenset({404, 408, 429})

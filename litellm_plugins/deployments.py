@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from litellm_plugins.schema import Fleet
 
 __all__ = ["Deployments"]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,15 @@ class Deployments:
                 del self._made[identity]
         for identity, target in wanted.items():
             if identity not in self._made:
-                self._router.add_deployment(_deployment(target))
-                self._made[identity] = target
+                self._make(target)
+
+    def _make(self, target: _Target) -> None:
+        try:
+            self._router.add_deployment(_deployment(target))
+        except Exception:  # noqa: BLE001 - one odd model must not keep out the others
+            _log.exception("LiteLLM does not take %s on %s", target.model, target.node)
+        else:
+            self._made[target.id] = target
 
 
 def _targets(fleet: Fleet, statuses: Mapping[str, NodeStatus]) -> Iterator[_Target]:

@@ -25,6 +25,10 @@ __all__ = ["main"]
 _DRAIN_SECONDS = 30
 """How long open streams may go on after the order to stop."""
 
+_IDLE_SECONDS = 300
+"""Longer than the reverse proxy in front keeps an idle connection, which is two minutes for Caddy: if we
+closed first, a request could meet the closing and be lost."""
+
 _OFFLINE = (
     "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS",
     "LITELLM_LOCAL_AUTOROUTER_PRESETS",
@@ -98,6 +102,7 @@ def _server(app: ASGIApp, host: str, port: int) -> uvicorn.Server:
             log_config=None,
             server_header=False,
             timeout_graceful_shutdown=_DRAIN_SECONDS,
+            timeout_keep_alive=_IDLE_SECONDS,
         )
     )
 
