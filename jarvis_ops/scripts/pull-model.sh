@@ -62,12 +62,13 @@ follow() {
         if [ "$((now - shown_at))" -lt 2 ]; then continue; fi
         case $status in
         pulling\ [0-9a-f]*) show ;;
+        success) ;;
         *) echo "$model: $status" ;;
         esac
         shown_at=$now
     done
     if [ "$status" = success ]; then return; fi
-    fail "$model: Ollama ended the pull after '${status:-nothing}'; it is taken up by the next run"
+    fail "$model: Ollama ended the pull after '${status:-nothing}'; the next run takes it up"
 }
 
 curl -sS -N --noproxy '*' --connect-timeout 15 --speed-limit 1 --speed-time "$silence" \
