@@ -96,6 +96,10 @@ class Server:
     def add(self, *models: str) -> dict[str, str]:
         return build_store(self.models, models, layer_bytes=LAYER_BYTES)
 
+    def has_logged(self, text: str) -> str:
+        """Wait until a text is in the log; return the whole log."""
+        return until(lambda: "\n".join(self.log), lambda log: text in log)
+
     def eventually(self, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """Wait until the state fulfils a condition; return that state."""
         return until(self.state, condition)

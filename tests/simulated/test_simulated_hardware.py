@@ -61,13 +61,13 @@ def test_device_follows_from_hardware_libraries_and_environment(
 def test_dropped_integrated_gpu_is_logged_and_runs_as_a_cpu(tmp_path: Path) -> None:
     with running_server(tmp_path / "off", profile="amd-igpu") as server:
         server.chat("llama3")
-        log = "\n".join(server.log)
+        log = server.has_logged("vram-based default context")
         assert "dropping integrated GPU; to enable, set OLLAMA_IGPU_ENABLE=1" in log
         assert 'msg="inference compute" id=cpu library=cpu' in log
         assert server.running()["llama3:latest"]["size_vram"] == 0
     with running_server(tmp_path / "on", profile="amd-igpu", OLLAMA_IGPU_ENABLE="1") as server:
         server.chat("llama3")
-        log = "\n".join(server.log)
+        log = server.has_logged("vram-based default context")
         assert "dropping" not in log
         assert "library=ROCm" in log
         assert "type=iGPU" in log

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 import pytest
-from simulated_server import Held, Request, Server, running_server, until
+from simulated_server import Held, Request, Server, running_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,9 +58,7 @@ def test_context_is_at_most_what_the_model_was_trained_for(tmp_path: Path) -> No
 )
 def test_context_by_default_follows_the_memory(tmp_path: Path, profile: str, tokens: int) -> None:
     with running_server(tmp_path, ["some:1b"], profile=profile) as server:
-        assert f"default_num_ctx={tokens}" in "\n".join(
-            until(lambda: server.log, lambda log: any("vram-based" in line for line in log))
-        )
+        assert f"default_num_ctx={tokens}" in server.has_logged("vram-based default context")
 
 
 @pytest.mark.parametrize(
@@ -239,7 +237,7 @@ def test_client_that_leaves_during_a_load_ends_the_load(tmp_path: Path) -> None:
         asked.leave()
         state = server.eventually(lambda state: state["in_flight"] == 0)
         assert (state["loading"], state["loaded"], state["loads"]) == (None, [], 0)
-        assert any("aborting load" in line for line in server.log)
+        server.has_logged("aborting load")
 
 
 def test_client_that_leaves_while_queued_is_forgotten(
