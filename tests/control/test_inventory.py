@@ -111,6 +111,7 @@ def test_an_overlay_is_merged_and_announced(tmp_path: Path) -> None:
               everywhere: {nodes: [ai-max, ai-mini-x1, extra]}
             models:
               nomic-embed-text: null
+            routing: {refresh_seconds: null}
         """)
     )
     result = pyinfra(
