@@ -524,8 +524,9 @@ class Routing(_Strict):
         gt=0,
         le=3600,
         examples=[300],
-        description="Seconds without a byte from a node after which a request is moved or ended; "
-        "a cold load of a large model has to fit.",
+        description="Seconds without a token of a streamed answer after which a request is moved to "
+        "another node; a cold load of a large model has to fit. An answer that is not streamed gets "
+        "a second more for every 5 tokens it may have.",
     )
     lightweight_prompt_tokens: int = Field(
         256,
