@@ -42,7 +42,6 @@ _SSE = "text/event-stream"
 _EMPTY = "EOF"
 _DONE = b"data: [DONE]\n\n"
 _FINGERPRINT = "fp_ollama"
-_UNNAMED = ApiError(HTTPStatus.BAD_REQUEST, "model is required")
 _EFFORTS = frozenset({"minimal", "low", "medium", "high", "max", "xhigh", "ultra"})
 
 
@@ -72,7 +71,8 @@ class OpenaiApi:
             raise BadRequestError("[] is too short - 'messages'")
         think = _think(body)
         name = body.text("model")
-        model = self._engine.find(name, no_such_model, _UNNAMED, fault)
+        unnamed = ApiError(HTTPStatus.BAD_REQUEST, "model is required")
+        model = self._engine.find(name, no_such_model, unnamed, fault)
         tools = body.objects("tools", "api.Tool")
         inference = Inference(
             model=name,

@@ -144,8 +144,9 @@ def parse_host(text: str) -> tuple[str, int]:
         return host, _port(tail.removeprefix(":"), default)
     if authority.count(":") > 1:
         return authority, default
-    host, _, port = authority.partition(":")
-    return host or "127.0.0.1", _port(port, default)
+    host, colon, port = authority.partition(":")
+    # A port alone listens everywhere, as in Go; nothing at all listens on loopback.
+    return host or ("0.0.0.0" if colon else "127.0.0.1"), _port(port, default)
 
 
 def parse_duration(text: str) -> float:

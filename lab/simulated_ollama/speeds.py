@@ -1,9 +1,14 @@
 """How fast each kind of machine is, for each size of model.
 
-Anchors are public measurements of llama.cpp and Ollama on the machines of the reference fleet
-(sources: `docs/nodes.md` and the table in `_ANCHORS`); between two of them the rates are
+Anchors are public measurements with llama.cpp and Ollama; between two of them the rates are
 interpolated, beyond the last one they fall as memory bandwidth does: in proportion to the bytes.
-Entries marked "estimated" were measured by nobody that we know of.
+"Estimated" marks what nobody is known to have measured. Sources, all on github.com unless said:
+
+- strix-halo: AMD-Ecosystem/llama.cpp pull 59 (July 2026) for 7-8B; kyuz0/amd-strix-halo-toolboxes
+  (May 2026 and August 2025) for 31B, 70B and the loads; lhl/strix-halo-testing (August 2025) for
+  the batches of 1, 2, 4 and 8.
+- amd-igpu: msf.github.io, local-llm-performance-framework13 (February 2026), 890M at mains power.
+- cpu: brand-o/normiebench issues 34 and 36 (i5-9500, i3-14100).
 """
 
 from __future__ import annotations
@@ -54,8 +59,7 @@ class Speeds:
 _STREAMS = (1, 2, 4, 8)
 
 _MACHINES: dict[str, Machine] = {
-    # Ryzen AI Max+ 395: Qwen2.5-7B, Qwen3-8B, 14B estimated, gemma-4-31B, llama 70B; batching
-    # of Vulkan; loads of 2.5-4.9 GiB/s.
+    # Ryzen AI Max+ 395: Qwen2.5-7B, Qwen3-8B, 14B estimated, gemma-4-31B, llama 70B.
     "strix-halo": Machine(
         (
             Anchor(7.6, 4.7, 1485, 45.6),
