@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -35,7 +36,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m lab", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--name", default="demo", help="which lab (default: %(default)s)")
+    default = os.environ.get("JARVIS_LAB", "demo")
+    common.add_argument("--name", default=default, help="which lab (default: %(default)s)")
     hosts = argparse.ArgumentParser(add_help=False)
     hosts.add_argument(
         "--inventory",
@@ -46,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     hosts.add_argument(
         "--time-scale",
-        type=float,
+        type=_factor,
         default=TIME_SCALE,
         metavar="FACTOR",
         help="of the time that simulated models take; 1 is true to life (default: %(default)s)",
@@ -72,6 +74,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _factor(text: str) -> float:
+    factor = float(text)
+    if not 0 < factor < math.inf:
+        raise argparse.ArgumentTypeError("must be greater than 0")
+    return factor
+
+
 def _up(options: argparse.Namespace) -> int:
     lab = Lab(options.name)
     lab.up(options.inventory, time_scale=options.time_scale)
@@ -93,6 +102,10 @@ def _down(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
+    on_loopback = Loopback(options.name)
+    if on_loopback.exists:
+        print(f"fleet {options.name!r} on loopback, all nodes simulated: {on_loopback.url}")
+        return 0
     lab = Lab(options.name)
     state = lab.state
     ollama = "real" if state.supply.is_real else "simulated"

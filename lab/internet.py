@@ -112,7 +112,8 @@ class Internet:
     def requests(self, *, host: str | None = None, path: str | None = None) -> list[Request]:
         """Return the requests so far, in the order of their answers; of one host, with one path."""
         entries: dict[int, dict[str, Any]] = {}
-        for line in self._log.read_text().splitlines():
+        whole, _, _ = self._log.read_text().rpartition("\n")
+        for line in whole.splitlines():
             entry = json.loads(line)
             entries.setdefault(entry.pop("number"), {}).update(entry)
         return [

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lab import authority, fleet, image, machine, overlay, simulated_gpu
+from lab import authority, fleet, image, kernel, machine, overlay, simulated_gpu
 from lab.host import File, Host, cut_power, end_supervisors
 from lab.image import Suite
 from lab.internet import Internet, names_for
@@ -35,6 +35,8 @@ from litellm_plugins.schema import Fleet, Gpu, Hardware
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from contextlib import AbstractContextManager
+
+    from lab.overlay import Overlay
 
 __all__ = [
     "CACHE",
@@ -55,7 +57,6 @@ file system must allow: an overlay itself does not."""
 TIME_SCALE = 0.05
 """By how much the simulated hardware is faster than the hardware that it stands for, unless told."""
 
-_RUNTIME = Path("/run/jarvis-lab")
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,19}")
 
 
@@ -99,7 +100,7 @@ class Lab:
         place = hashlib.sha256(str(self.directory).encode()).hexdigest()[:6]
         self.id = f"jarvis-{name}-{place}"
         self.network = Network(self.id)
-        self._runtime = _RUNTIME / self.id
+        self._runtime = kernel.RUNTIME / self.id
         self._state_file = self.directory / "lab.json"
 
     @property
@@ -186,10 +187,15 @@ class Lab:
 
         """
         machine.prepare()
+        # What the user has written is read first: a mistake in it costs no lab that is up.
+        declared = fleet.read(inventory)
+        users = _users_overlay()
         with self._locked():
             self._remove()
             try:
-                self._make(inventory, time_scale, say)
+                state = self._make(inventory, declared, time_scale, say)
+                self._write_overlay(users, state)
+                self._publish(state)
             except BaseException:
                 self._remove()
                 raise
@@ -218,10 +224,12 @@ class Lab:
         self._publish(state)
         return host
 
-    def _make(self, inventory: Path, time_scale: float, say: Callable[[str], None]) -> None:
-        declared = fleet.read(inventory)
+    def _make(
+        self, inventory: Path, declared: Fleet, time_scale: float, say: Callable[[str], None]
+    ) -> State:
         self.directory.mkdir(parents=True)
         self._runtime.mkdir(parents=True)
+        kernel.borrow(self.id, kernel.MANY_HOSTS)
         machines = {
             name: Machine(
                 address=overlay.address_of(node),
@@ -243,15 +251,8 @@ class Lab:
         say(f"Booting {len(machines)} hosts: {', '.join(machines)}")
         self.network.create(state.plan, _names(state))
         self.internet.start(supply, declared, CACHE / "authority")
-        self._boot_all([self._provision(name, state) for name in machines])
-        self._write_overlay(state)
-        self._publish(state)
-
-    def _boot_all(self, hosts: Iterable[Host]) -> None:
-        with ThreadPoolExecutor() as pool:
-            booting = [pool.submit(host.boot) for host in hosts]
-        for future in booting:
-            future.result()
+        _boot([self._provision(name, state) for name in machines])
+        return state
 
     def _provision(self, name: str, state: State) -> Host:
         """Give a host its place in the network and its disk."""
@@ -281,16 +282,14 @@ class Lab:
             machine=f"{self.id}.{key}",
         )
 
-    def _write_overlay(self, state: State) -> None:
+    def _write_overlay(self, users: Overlay, state: State) -> None:
         for_lab = overlay.for_lab(
             state.fleet,
             version=state.supply.version,
             sha256=state.supply.sha256[state.supply.version],
             key_sha256=key_hash(state.key),
         )
-        users = os.environ.get(fleet.OVERLAY_VARIABLE)
-        before = overlay.read(Path(users)) if users else {}
-        overlay.write(self.overlay, overlay.combine(before, for_lab))
+        overlay.write(self.overlay, overlay.combine(users, for_lab))
 
     def _publish(self, state: State) -> None:
         """Let others find the hosts: by their keys and names, and the lab by its state."""
@@ -304,11 +303,30 @@ class Lab:
         cut_power(self.network.namespaces())
         end_supervisors(self.id)
         self.network.destroy()
+        kernel.give_back(self.id)
         for directory in (self.directory, self._runtime):
             remove_tree(directory)
 
     def _locked(self) -> AbstractContextManager[None]:
         return locked(CACHE / f"{self.name}.lock")
+
+
+def _boot(hosts: Iterable[Host]) -> None:
+    """Switch hosts on, all at a time.
+
+    Raises:
+        LabError: of the first that does not come up, once all have had their time.
+
+    """
+    with ThreadPoolExecutor() as pool:
+        booting = [pool.submit(host.boot) for host in hosts]
+    for future in booting:
+        future.result()
+
+
+def _users_overlay() -> Overlay:
+    path = os.environ.get(fleet.OVERLAY_VARIABLE)
+    return overlay.read(Path(path)) if path else {}
 
 
 def _images(suites: Iterable[Suite]) -> dict[Suite, Path]:

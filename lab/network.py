@@ -22,7 +22,8 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lab.system import LabError, Process, end, locked, replace_text, run
+from lab import kernel
+from lab.system import LabError, Process, end, locked, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -50,7 +51,6 @@ _LAN_RULES = """
         }
     }
 """
-_SHARED = Path("/run/jarvis-lab")
 _NAMESPACES = Path("/run/netns")
 _NAMESPACE_FILES = Path("/etc/netns")
 
@@ -210,7 +210,7 @@ class Network:
 
     def _add_uplink(self) -> None:
         outside = _Outside.look()
-        with locked(_SHARED / "lock"):
+        with locked(kernel.RUNTIME / "lock"):
             here, there = _free_link()
             _root_ip(
                 f"link add {self.uplink} mtu {outside.mtu} type veth "
@@ -248,19 +248,9 @@ class Network:
         """Let packets pass between the lab and the world.
 
         Only on the interfaces that need it, so that this machine does not become a router for
-        everybody. What was off is written down and switched off again after the last lab.
+        everybody.
         """
-        _forwarding(self.uplink).write_text("1")
-        with locked(_SHARED / "lock"):
-            switched = _switched_on()
-            for device in devices:
-                if _forwarding(device).read_text().strip() == "0":
-                    switched.add(device)
-            replace_text(_SHARED / "forwarding.json", json.dumps(sorted(switched)))
-            (_SHARED / "labs").mkdir(exist_ok=True)
-            (_SHARED / "labs" / self.uplink).touch()
-            for device in switched:
-                _forwarding(device).write_text("1")
+        kernel.borrow(self.id, {_forwarding(device): 1 for device in (self.uplink, *devices)})
 
     def _pass_other_firewalls(self) -> None:
         """Ask firewalls that drop what is forwarded (Docker's, ufw's) to let the lab's packets pass."""
@@ -280,14 +270,6 @@ class Network:
             run("nft", "delete", "table", "ip", self.uplink)
         if Path("/sys/class/net", self.uplink).exists():
             _root_ip(f"link delete {self.uplink}")
-        with locked(_SHARED / "lock"):
-            (_SHARED / "labs" / self.uplink).unlink(missing_ok=True)
-            if any((_SHARED / "labs").glob("*")):
-                return
-            for device in _switched_on():
-                with suppress(FileNotFoundError):
-                    _forwarding(device).write_text("0")
-            (_SHARED / "forwarding.json").unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -354,13 +336,6 @@ def _dropping_chains() -> Iterator[tuple[str, str, str]]:
             and chain["family"] in {"ip", "inet"}
         ):
             yield chain["family"], chain["table"], chain["name"]
-
-
-def _switched_on() -> set[str]:
-    """Return the interfaces that forward because of a lab; the lock must be held."""
-    with suppress(FileNotFoundError):
-        return set(json.loads((_SHARED / "forwarding.json").read_text()))
-    return set()
 
 
 def _forwarding(device: str) -> Path:
