@@ -53,9 +53,7 @@ def _on_hosts(lab: Lab, inventory: Path, time_scale: float, console: Console) ->
     if subprocess.run(deploy, cwd=REPOSITORY, env=environment, check=False).returncode:
         raise LabError("the deploy failed; the hosts are still up, see `python -m lab status`")
     console.rule("The endpoint")
-    gateway = lab.state.fleet.gateway
-    port = "" if gateway.port == 443 else f":{gateway.port}"
-    url = f"https://{gateway.hostname}{port}"
+    url = lab.state.url
     models = declared_models(lab.state.fleet)
     look = lab.command(sys.executable, "-m", "lab.visit", url, *models)
     if subprocess.run(look, cwd=REPOSITORY, env=environment, check=False).returncode:

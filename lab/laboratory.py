@@ -27,7 +27,7 @@ from lab.internet import Internet, names_for
 from lab.network import INTERNET_ADDRESS, NAMESERVER, Network, Plan, plan
 from lab.ssh import Login
 from lab.supply import Supply, find_supply
-from lab.system import LabError, locked, remove_tree, replace_text
+from lab.system import LabError, locked, remove_tree, replace_text, run
 from litellm_plugins.auth import key_hash
 from litellm_plugins.keys import new_key
 from litellm_plugins.schema import Fleet, Gpu, Hardware
@@ -57,6 +57,7 @@ file system must allow: an overlay itself does not."""
 TIME_SCALE = 0.05
 """By how much the simulated hardware is faster than the hardware that it stands for, unless told."""
 
+_HTTPS = 443
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,19}")
 
 
@@ -87,6 +88,15 @@ class State(BaseModel):
     def plan(self) -> Plan:
         """The addresses that the lab added to those of the fleet."""
         return plan(overlay.address_of(node) for node in self.fleet.nodes.values())
+
+    @property
+    def url(self) -> str:
+        """The endpoint's address for commands in the LAN, where it is not on localhost."""
+        gateway = self.fleet.gateway
+        name, _ = self.fleet.gateway_node
+        is_local = f".{gateway.hostname}".endswith(".localhost")
+        host = str(self.machines[name].address) if is_local else gateway.hostname
+        return f"https://{host}" if gateway.port == _HTTPS else f"https://{host}:{gateway.port}"
 
 
 class Lab:
@@ -187,6 +197,7 @@ class Lab:
 
         """
         machine.prepare()
+        _check_file_system()
         # What the user has written is read first: a mistake in it costs no lab that is up.
         declared = fleet.read(inventory)
         users = _users_overlay()
@@ -309,6 +320,15 @@ class Lab:
 
     def _locked(self) -> AbstractContextManager[None]:
         return locked(CACHE / f"{self.name}.lock")
+
+
+def _check_file_system() -> None:
+    CACHE.mkdir(parents=True, exist_ok=True)
+    if run("stat", "--file-system", "--format=%T", str(CACHE)).strip() == "overlayfs":
+        raise LabError(
+            f"{CACHE} is on an overlay, as in a container, and hosts cannot have their disks there; "
+            "name a directory on another file system in JARVIS_LAB_DIRECTORY"
+        )
 
 
 def _boot(hosts: Iterable[Host]) -> None:

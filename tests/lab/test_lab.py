@@ -9,7 +9,7 @@ import subprocess
 import sys
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -475,6 +475,77 @@ def test_down_ends_commands_in_the_lab(gone: Lab) -> None:
     eventually(lambda: b"sleep" in Path(f"/proc/{sleeping.pid}/cmdline").read_bytes()[:5])
     gone.down()
     assert not is_running(sleeping.pid)
+
+
+# On a machine with a firewall, which a new network namespace stands for
+
+FIREWALLED_MACHINE = """
+set -eu
+mount -t sysfs sysfs /sys
+mkdir -p /run/jarvis-lab /run/netns
+mount -t tmpfs tmpfs /run/jarvis-lab
+mount -t tmpfs tmpfs /run/netns
+ip link add world type bridge
+ip address add 192.0.2.1/24 dev world
+ip link set world up
+ip route add default via 192.0.2.2
+echo 0 >/proc/sys/net/ipv4/ip_forward
+nft add table ip other
+nft 'add chain ip other forward { type filter hook forward priority filter; policy drop; }'
+nft 'add rule ip other forward iifname "docker0" accept'
+exec "$@"
+"""
+
+PROBE = """
+import json, subprocess
+from ipaddress import IPv4Address
+from pathlib import Path
+from lab import kernel
+from lab.network import Network, plan
+
+def look():
+    rules = subprocess.check_output(["nft", "list", "ruleset"], text=True)
+    forwarding = Path("/proc/sys/net/ipv4/conf/world/forwarding").read_text().strip()
+    return {"rules": rules, "forwarding": forwarding}
+
+network = Network("jarvis-firewall-test")
+before = look()
+network.create(plan([IPv4Address("10.9.0.1")]), {})
+during = look()
+network.destroy()
+kernel.give_back(network.id)
+after = look()
+print(json.dumps([before, during, after, network.uplink]))
+"""
+
+
+@pytest.fixture
+def firewalled() -> list[Any]:
+    """What there is before, during and after a lab, and the name of its way out."""
+    reason = machine.why_not()
+    if reason:
+        pytest.skip(reason)
+    within = ("unshare", "--net", "--mount", "sh", "-c", FIREWALLED_MACHINE, "within")
+    done = subprocess.run(
+        [*within, sys.executable, "-c", PROBE], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    seen: list[Any] = json.loads(done.stdout)
+    return seen
+
+
+def test_a_firewall_lets_the_labs_packets_pass_as_long_as_there_is_a_lab(
+    firewalled: list[Any],
+) -> None:
+    before, during, after, uplink = firewalled
+    for direction in ("iifname", "oifname"):
+        assert f'{direction} "{uplink}" accept' in during["rules"]
+    assert uplink not in before["rules"]
+    assert after["rules"] == before["rules"]
+
+
+def test_packets_are_passed_on_as_long_as_there_is_a_lab(firewalled: list[Any]) -> None:
+    assert [seen["forwarding"] for seen in firewalled[:3]] == ["0", "1", "0"]
 
 
 # The inventory in the lab
