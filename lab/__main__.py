@@ -22,6 +22,8 @@ _Command = Callable[[argparse.Namespace], int]
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return the exit status."""
     options = _parser().parse_args(arguments)
+    # Who became root with a plain `su` has a user's PATH.
+    os.environ["PATH"] += f"{os.pathsep}/usr/sbin{os.pathsep}/sbin"
     try:
         status: int = options.command(options)
     except (LabError, OSError) as error:

@@ -59,6 +59,7 @@ TIME_SCALE = 0.05
 
 _HTTPS = 443
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,19}")
+_TAKEN = {"authority", "images", "loopback", "releases"}
 
 
 class Machine(BaseModel):
@@ -103,8 +104,11 @@ class Lab:
     """One lab, by its name. Several can be up at a time, even with the same addresses."""
 
     def __init__(self, name: str = "demo") -> None:
-        if not _NAME.fullmatch(name):
-            raise LabError(f"{name!r} is no name for a lab: use a-z, 0-9 and hyphens, 20 at most")
+        if not _NAME.fullmatch(name) or name in _TAKEN:
+            raise LabError(
+                f"{name!r} is no name for a lab: use a-z, 0-9 and hyphens, 20 at most, "
+                f"and none of {', '.join(sorted(_TAKEN))}"
+            )
         self.name = name
         self.directory = CACHE / name
         place = hashlib.sha256(str(self.directory).encode()).hexdigest()[:6]

@@ -50,7 +50,7 @@ class Loopback:
     @property
     def directory(self) -> Path:
         """Where its files are."""
-        return CACHE / f"{self.name}-loopback"
+        return CACHE / "loopback" / self.name
 
     @property
     def exists(self) -> bool:
