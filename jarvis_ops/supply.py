@@ -7,8 +7,10 @@ import json
 import re
 from collections import defaultdict
 from dataclasses import dataclass
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any
 
+from jarvis_ops.facts.replies import Reply
 from jarvis_ops.ollama import ROOT, Archive
 
 if TYPE_CHECKING:
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
 
     from jarvis_ops.facts.machine import Space
     from jarvis_ops.facts.ollama import ModelStore, Releases
-    from jarvis_ops.facts.replies import Reply
 
 __all__ = ["Supply", "WantedModel"]
 
@@ -76,7 +77,9 @@ class Supply:
         models_path: str,
     ) -> Iterator[str]:
         """Yield a sentence for each thing that cannot be had or does not fit on the disk."""
-        answered = dict(zip((url for _, url in self.requests), replies, strict=True))
+        # A host that stops in the middle leaves some unanswered.
+        complete = chain(replies, repeat(Reply(None)))
+        answered = {url: reply for (_, url), reply in zip(self.requests, complete, strict=False)}
         problems = [*self._release_problems(answered), *self._model_problems(answered)]
         yield from problems
         if problems:
@@ -181,11 +184,11 @@ def _blob_sizes(manifest: bytes) -> dict[str, int]:
 
 def _space_problems(needed: dict[str, int], spaces: dict[str, Space]) -> Iterator[str]:
     by_device: dict[int, list[str]] = defaultdict(list)
-    for path in needed:
-        if path in spaces:
+    for path, size in needed.items():
+        if path in spaces and size > 0:
             by_device[spaces[path].device].append(path)
     for paths in by_device.values():
-        bytes_needed = sum(max(0, needed[path]) for path in paths)
+        bytes_needed = sum(needed[path] for path in paths)
         free = min(spaces[path].free for path in paths)
         if bytes_needed > free:
             yield (
