@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from control import SMALL_FLEET, Control, running_lab
 
 from lab import machine
 from lab.laboratory import Lab
@@ -28,6 +28,17 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def lab() -> Iterator[Lab]:
     """A lab of three empty hosts, for tests of the lab itself."""
     lab = Lab("test-lab")
-    lab.up(Path(__file__).with_name("small_fleet.py"))
+    lab.up(SMALL_FLEET)
     yield lab
     lab.down()
+
+
+@pytest.fixture(scope="session")
+def control(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Control]:
+    """The control machine of a small fleet, as fast as real hardware, for all scenarios.
+
+    Booting is quick and building a gateway is not, so they share it: each brings the hosts, by
+    deploying them, to the state that it starts from.
+    """
+    with running_lab("test", SMALL_FLEET, tmp_path_factory, time_scale=1) as control:
+        yield control
