@@ -30,6 +30,7 @@ The libraries for GPUs compress to about a third; the rest is room for releases 
 _OK = 200
 _NOT_FOUND = 404
 _GB = 1e9
+_MB = 1e6
 
 _SUMS = "sha256sum.txt"
 _SUMS_LINE = re.compile(r"^([0-9a-f]{64}) [ *](?:\./)?(\S+)$", re.MULTILINE)
@@ -192,6 +193,10 @@ def _space_problems(needed: dict[str, int], spaces: dict[str, Space]) -> Iterato
         free = min(spaces[path].free for path in paths)
         if bytes_needed > free:
             yield (
-                f"too little disk for {' and '.join(paths)}: {bytes_needed / _GB:.1f} GB are needed, "
-                f"{free / _GB:.1f} GB are free"
+                f"too little disk for {' and '.join(paths)}: {_size(bytes_needed)} are needed, "
+                f"{_size(free)} are free"
             )
+
+
+def _size(count: int) -> str:
+    return f"{count / _GB:.1f} GB" if count >= _GB else f"{count / _MB:.1f} MB"

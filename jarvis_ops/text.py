@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from pyinfra.api import QuoteString, StringCommand
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["command", "python", "render", "script"]
+__all__ = ["python", "render", "script"]
 
 _HERE = Path(__file__).parent
 
@@ -44,8 +43,3 @@ def script(name: str, arguments: Sequence[str] = ()) -> str:
 def python(name: str, arguments: Sequence[str] = ()) -> str:
     """Return the command that runs a Python script of `jarvis_ops/scripts` with its arguments."""
     return shlex.join(["python3", "-c", _source(name), *arguments])
-
-
-def command(name: str, arguments: Sequence[str] = ()) -> StringCommand:
-    """Return the command that runs a script of `jarvis_ops/scripts` on a host."""
-    return StringCommand("sh", "-c", QuoteString(script(name, arguments)))

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pyinfra.api import StringCommand
+from pyinfra.api import QuoteString, StringCommand
 from pyinfra.connectors.util import CommandOutput
 from typing_extensions import override
 
 from jarvis_ops import connection, report
+from jarvis_ops.text import script
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pyinfra.api.arguments import ConnectorArguments
     from pyinfra.api.host import Host
     from pyinfra.api.state import State
 
-__all__ = ["LiveCommand"]
+__all__ = ["LiveCommand", "run_script"]
 
 
 class LiveCommand(StringCommand):
@@ -39,6 +42,16 @@ class LiveCommand(StringCommand):
         report.note(host, _reason(host, output))
         # pyinfra prints what a failed command returns, and all of it is on the screen already.
         return status, CommandOutput([])
+
+
+def run_script(
+    name: str, arguments: Sequence[str], environment: dict[str, str] | None = None
+) -> LiveCommand:
+    """Return the command that runs a script of `jarvis_ops/scripts`."""
+    text = QuoteString(script(name, arguments))
+    if not environment:
+        return LiveCommand("sh", "-c", text)
+    return LiveCommand("sh", "-c", text, _env=environment)
 
 
 def _reason(host: Host, output: CommandOutput) -> str:

@@ -13,9 +13,8 @@ from jarvis_ops.facts.ollama import ModelStore, ModelStores, Releases, ReleaseSt
 from jarvis_ops.facts.replies import Replies
 from jarvis_ops.facts.snapshot import Question, ask, forget, question
 from jarvis_ops.ollama import COMMAND, CURRENT, ROOT, UNIT, Archive
-from jarvis_ops.operations.live import LiveCommand
+from jarvis_ops.operations.live import run_script
 from jarvis_ops.supply import Supply, WantedModel
-from jarvis_ops.text import script
 from litellm_plugins.names import canonical_model
 
 if TYPE_CHECKING:
@@ -159,16 +158,8 @@ def release(
         return
     if not installed:
         pairs = [word for item in archives for word in (item.name, item.sha256 or "-")]
-        yield LiveCommand(
-            *("sh", "-c"),
-            QuoteString(
-                script(
-                    "install-release.sh",
-                    (ROOT, version, f"{release_url}/v{version}", UNIT, *pairs),
-                )
-            ),
-            _env=proxies or {},
-        )
+        arguments = (ROOT, version, f"{release_url}/v{version}", UNIT, *pairs)
+        yield run_script("install-release.sh", arguments, proxies)
     for path, target in links:
         yield _link(path, target)
     forget(host)
@@ -221,15 +212,8 @@ def ready(version: str, url: str) -> Generator[PyinfraCommand, None, None]:
     if ask(host, answering(url)) == version:
         host.noop(f"Ollama {version} answers")
         return
-    yield LiveCommand(
-        *("sh", "-c"),
-        QuoteString(
-            script(
-                "wait-ready.sh",
-                (url, version, UNIT, str(_READY_SECONDS), str(_JOURNAL_LINES)),
-            )
-        ),
-    )
+    bounds = (str(_READY_SECONDS), str(_JOURNAL_LINES))
+    yield run_script("wait-ready.sh", (url, version, UNIT, *bounds))
     forget(host)
 
 
@@ -277,16 +261,16 @@ def _repair(state: ModelStore, path: str) -> Generator[StringCommand, None, None
         yield StringCommand("rm", "-f", *(QuoteString(f"{path}/blobs/{blob}") for blob in damaged))
     if state.orphans:
         blobs = [f"{path}/blobs/{blob}" for blob in state.orphans]
-        yield StringCommand("sh", "-c", QuoteString(script("check-blobs.sh", blobs)))
+        yield run_script("check-blobs.sh", blobs)
 
 
-def _pull(model: WantedModel, url: str, path: str) -> LiveCommand:
+def _pull(model: WantedModel, url: str, path: str) -> StringCommand:
     body = json.dumps({"model": model.name, "stream": True})
     arguments = (
         *(url, model.name, body, _manifest(path, model.name), model.digest or "-"),
         *(str(_STALL_SECONDS), str(_SILENCE_SECONDS)),
     )
-    return LiveCommand("sh", "-c", QuoteString(script("pull-model.sh", arguments)))
+    return run_script("pull-model.sh", arguments)
 
 
 def _manifest(path: str, model: str) -> str:

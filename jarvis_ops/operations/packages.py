@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pyinfra.api import StringCommand, operation
+from pyinfra.api import OperationValueError, operation
 from pyinfra.context import host
-from pyinfra.operations import apt
 
 from jarvis_ops.facts.packages import InstalledPackages
 from jarvis_ops.facts.snapshot import Question, ask, forget, question
+from jarvis_ops.operations.live import run_script
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -18,11 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["installed", "present"]
 
-_INDEX_SECONDS = 24 * 3600
-"""Age up to which the package index is good enough to install from."""
-
-_LOCK_SECONDS = 300
-"""How long to wait for another package manager, e.g. the nightly upgrades."""
+_LOCK_SECONDS = 600
+"""How long to wait for another package manager, such as the upgrades of a machine's first boot."""
 
 
 def installed(names: tuple[str, ...]) -> Question[set[str]]:
@@ -37,17 +34,12 @@ def present(names: tuple[str, ...]) -> Generator[PyinfraCommand, None, None]:
 
     + names: names of the packages
     """
+    if not names:
+        raise OperationValueError("there are no packages to install")
     there = ask(host, installed(names))
     missing = sorted(name for name in set(names) if name not in there)
     if not missing:
         host.noop(f"packages {', '.join(names)} are installed")
         return
-    yield StringCommand("dpkg", "--configure", "-a")
-    yield from apt.packages._inner(  # noqa: SLF001 - how pyinfra calls an operation from another
-        packages=missing,
-        update=True,
-        cache_time=_INDEX_SECONDS,
-        no_recommends=True,
-        extra_install_args=f"-o DPkg::Lock::Timeout={_LOCK_SECONDS}",
-    )
+    yield run_script("install-packages.sh", (str(_LOCK_SECONDS), *missing))
     forget(host)

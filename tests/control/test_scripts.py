@@ -523,3 +523,68 @@ def test_unreachable_web_is_an_error_in_words(client: str) -> None:
         (reply,) = Replies().process(answers(program))
     assert reply.status is None
     assert reply.error
+
+
+# Installing packages
+
+
+@pytest.fixture
+def apt(tmp_path: Path, tools: Path) -> Path:
+    """Package managers that note how they are called; what they do is in a file beside."""
+    log = tmp_path / "apt.log"
+    for name in ("dpkg", "apt-get"):
+        tool(tools, name, f'echo "{name} $*" >>{log}\n. {tmp_path}/apt.behaviour')
+    tool(tools, "sleep", "exit 0")
+    tool(tools, "find", "exit 0")
+    return tmp_path / "apt.behaviour"
+
+
+def installed_with(
+    apt: Path, tools: Path, behaviour: str, seconds: int = 600
+) -> tuple[int, str, str]:
+    apt.write_text(behaviour)
+    result = sh(script("install-packages.sh", (str(seconds), "zstd")), tools)
+    verbs = ("--configure", "update", "install")
+    lines = apt.with_name("apt.log").read_text().splitlines()
+    called = [next(verb for verb in verbs if verb in line.split()) for line in lines]
+    return result.returncode, " ".join(called), result.stderr
+
+
+def test_packages_are_installed_from_a_new_index(apt: Path, tools: Path) -> None:
+    assert installed_with(apt, tools, "exit 0") == (0, "--configure update install", "")
+
+
+def test_packages_of_a_fresh_index_need_no_update(apt: Path, tools: Path) -> None:
+    tool(tools, "find", "echo /var/lib/apt/lists/a_Packages")
+    assert installed_with(apt, tools, "exit 0") == (0, "--configure install", "")
+
+
+def test_packages_that_are_gone_from_the_mirror_are_looked_up_anew(apt: Path, tools: Path) -> None:
+    tool(tools, "find", "echo /var/lib/apt/lists/a_Packages")
+    fails_before_update = (
+        f"case $* in *update*) touch {apt}.done;; *install*) [ -e {apt}.done ];; esac"
+    )
+    status, called, _ = installed_with(apt, tools, fails_before_update)
+    assert (status, called) == (0, "--configure install update install")
+
+
+def test_locked_package_manager_is_waited_for(apt: Path, tools: Path) -> None:
+    locked_once = (
+        f"case $* in *update*) [ -e {apt}.done ] || "
+        f"{{ touch {apt}.done; echo 'E: Could not get lock' >&2; exit 100; }};; esac"
+    )
+    status, called, _ = installed_with(apt, tools, locked_once)
+    assert (status, called) == (0, "--configure update update install")
+
+
+def test_lock_that_stays_is_given_up_with_its_message(apt: Path, tools: Path) -> None:
+    status, called, said = installed_with(apt, tools, "echo 'E: Could not get lock' >&2; exit 1", 0)
+    assert (status, called) == (1, "--configure")
+    assert said == "E: Could not get lock\n"
+
+
+def test_package_that_does_not_exist_is_not_waited_for(apt: Path, tools: Path) -> None:
+    gone = "case $* in *install*) echo 'E: Unable to locate package zstd' >&2; exit 100;; esac"
+    status, called, said = installed_with(apt, tools, gone)
+    assert (status, called) == (1, "--configure update install")
+    assert said == "E: Unable to locate package zstd\n"

@@ -130,6 +130,11 @@ def test_archive_needs_room_for_itself_and_for_what_is_in_it() -> None:
     assert said == f"too little disk for {ROOT}: 9.0 GB are needed, 8.0 GB are free"
 
 
+def test_small_sizes_are_told_in_megabytes() -> None:
+    (said,) = problems(PINNED, SUMS, Reply(200, length=2_000_000), free=3_500_000)
+    assert said.endswith("9.0 MB are needed, 3.5 MB are free")
+
+
 def test_what_has_come_already_is_not_needed_again() -> None:
     assert problems(PINNED, SUMS, HEAD, free=8 * GB, releases=Releases(incoming=GB)) == []
     assert problems(WITH_MODEL, MODEL, free=3 * GB, store=ModelStore(partial=2 * GB)) == []
