@@ -1,7 +1,8 @@
-"""Tests that boot hosts. They need Linux and root; elsewhere they are skipped with the reason."""
+"""Tests that boot hosts. They need Linux and root; elsewhere they are skipped, or fail in CI."""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,10 +19,13 @@ _BOOTING = {"control", "lab"}
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip what cannot be done here, and say why."""
+    """Skip what cannot be done here, and say why; where everything has to run, fail instead."""
     reason = machine.why_not()
-    if reason and _BOOTING & set(getattr(item, "fixturenames", ())):
-        pytest.skip(reason)
+    if not reason or not _BOOTING & set(getattr(item, "fixturenames", ())):
+        return
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 @pytest.fixture(scope="module")
