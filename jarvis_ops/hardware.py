@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["doubts"]
 
 _GIB = 1024**3
+_PAGES_PER_GIB = 262_144
 
 _STRIX_HALO_ARCHITECTURE = "gfx1151"
 _STRIX_HALO_DEVICE = "0x1586"
@@ -83,7 +84,7 @@ def _memory_doubts(declared_gib: float, cards: list[Gpu]) -> Iterator[str]:
     if declared_gib <= found_gib * _TOLERANCE:
         return
     advice = (
-        "; give it more with the kernel's parameter ttm.pages_limit, see docs/nodes.md"
+        f"; the kernel lends it more with ttm.pages_limit={declared_gib * _PAGES_PER_GIB:.0f}"
         if any(card.is_integrated for card in cards)
         else ""
     )

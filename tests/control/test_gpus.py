@@ -86,7 +86,12 @@ def test_nothing_is_said_where_the_gpu_is_as_declared(
         ("nvidia", 24, "nvidia_without_driver", "install NVIDIA's driver"),
         ("nvidia", 24, "nvidia_smi_fails", "nvidia-smi does not show it"),
         ("nvidia", 48, "nvidia", "hardware.vram_gib is 48, but the GPU can use 24 GiB"),
-        ("strix-halo", 120, "strix_halo", "the GPU can use 96 GiB; give it more with"),
+        (
+            "strix-halo",
+            120,
+            "strix_halo",
+            "can use 96 GiB; the kernel lends it more with ttm.pages_limit=31457280",
+        ),
     ],
 )
 def test_a_gpu_that_is_not_as_declared_is_doubted(

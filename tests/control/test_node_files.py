@@ -170,7 +170,7 @@ def test_gateway_sends_to_the_nodes_and_nowhere_else() -> None:
         'oifname "lo" accept',
         "ct state established,related accept",
         "ip daddr { 10.0.0.9, 10.0.0.10 } tcp dport 11434 accept",
-        "reject with icmpx admin-prohibited",
+        "reject with icmpx type admin-prohibited",
     ]
     assert chain(rules, "to_gateway") == [
         'iifname "lo" accept',
