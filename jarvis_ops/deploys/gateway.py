@@ -64,8 +64,9 @@ def problems(fleet: Fleet) -> Iterator[str]:
     caddy = ask(host, operations.caddy(wanted.endpoint(fleet)))
     if not caddy.is_available:
         yield (
-            "the packages of this system have no caddy (Ubuntu 22.04 does not); add the package "
-            "source of the Caddy project, https://caddyserver.com/docs/install, and run again"
+            "there is no package of Caddy for this system, as on Ubuntu 22.04; add the Caddy "
+            "project's own package source (https://caddyserver.com/docs/install), run "
+            "'apt-get update', and deploy again"
         )
     if caddy.foreign is not None:
         yield (

@@ -13,8 +13,6 @@ from jarvis_ops.text import script
 
 __all__ = ["Caddy", "CaddyState", "Gateway", "GatewayState"]
 
-_NO_CANDIDATE = "(none)"
-
 
 @dataclass(frozen=True)
 class Gateway(Value):
@@ -99,7 +97,7 @@ class CaddyState(FactBase[Caddy]):
             loaded=_only(found["loaded"]),
             status=int(_only(found["status"]) or 0),
             authority="".join(f"{line}\n" for line in pem) if pem else None,
-            is_available=_only(found["candidate"]) != _NO_CANDIDATE,
+            is_available="unavailable" not in found,
             foreign=_only(found["foreign"]),
             missing=tuple(found["missing"]),
         )

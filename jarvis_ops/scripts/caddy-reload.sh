@@ -1,4 +1,4 @@
-# Have Caddy load its configuration, and wait until the endpoint answers through it.
+# Have Caddy load its configuration, and wait until the endpoint answers through it. Streams go on.
 # Usage: caddy-reload.sh UNIT SOCKET MARKER HOSTNAME PORT ADDRESS SECONDS LINES
 unit=$1 socket=$2 marker=$3 hostname=$4 port=$5 address=$6 seconds=$7 lines=$8
 
@@ -8,13 +8,14 @@ fail() {
     exit 1
 }
 
-is_loaded() {
-    curl -fsS --max-time 5 -H 'Host;' --unix-socket "$socket" http://caddy/config/ 2>/dev/null |
-        grep -q "\"jarvis_config\":\"$marker\""
-}
+loaded() { curl -fsS --max-time 5 -H 'Host;' --unix-socket "$socket" http://caddy/config/ 2>/dev/null; }
+
+is_loaded() { loaded | grep -q "\"jarvis_config\":\"$marker\""; }
 
 if ! is_loaded; then
-    systemctl reload "$unit" || fail "Caddy does not load its configuration, and goes on with the one before"
+    # A reload goes through the socket, which only a configuration of ours opens.
+    if loaded >/dev/null; then how=reload; else how=restart; fi
+    systemctl "$how" "$unit" || fail "Caddy does not take its new configuration (systemctl $how $unit)"
     is_loaded || fail "Caddy has loaded another configuration than ours; see: systemctl cat $unit"
 fi
 until=$(($(date +%s) + seconds))

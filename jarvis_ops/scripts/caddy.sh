@@ -14,10 +14,11 @@ status=$(curl -ksS --noproxy '*' --max-time 5 -o /dev/null -w '%{http_code}' \
     --resolve "$hostname:$port:$address" "https://$hostname:$port/health/live")
 echo "status=$status"
 if ! command -v caddy >/dev/null; then
-    # Without these options apt would write its cache, and a dry run would change the machine.
-    options='-o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache='
-    # shellcheck disable=SC2086 # several words
-    echo "candidate=$(apt-cache $options policy caddy | sed -n 's/^ *Candidate: *//p')"
+    candidate=$(apt-cache policy caddy | sed -n 's/^ *Candidate: *//p')
+    # The lists of a fresh machine may be empty yet, except that Ubuntu 22.04 has no such package.
+    case ${candidate:-unknown}$(sed -n 's/^VERSION_ID=//p' /etc/os-release) in
+    '(none)'* | 'unknown"22.04"') echo "unavailable=caddy" ;;
+    esac
 fi
 if [ -f "$caddyfile" ] && ! head -n 1 "$caddyfile" | grep -q 'Made by jarvis-ops'; then
     shipped=$(dpkg-query -W -f '${Conffiles}\n' caddy | awk -v f="$caddyfile" '$1 == f { print $2 }')

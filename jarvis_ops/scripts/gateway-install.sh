@@ -39,6 +39,8 @@ for directory in "$root"/*/; do
     *) rm -rf "$directory" ;;
     esac
 done
+# The same release for another Python: its process could not go on without its files.
+if [ "$running" = "$release" ]; then systemctl stop "$unit"; fi
 rm -rf "$target" "$incoming"
 
 umask 022
@@ -50,7 +52,7 @@ echo "making the installer"
 python3 -m venv "$incoming/installer" || fail "python3 -m venv failed"
 "$incoming/installer/bin/pip" install --quiet --no-cache-dir --require-hashes -r "$incoming/uv.txt" ||
     fail "the installer uv could not be installed; is the package index reachable from this machine?"
-echo "installing $(grep -c '==' "$incoming/gateway.txt") packages, each checked by its hash"
+echo "installing the packages that the gateway is pinned to"
 python3 -m venv --without-pip "$target"
 UV_CACHE_DIR="$incoming/cache" "$incoming/installer/bin/uv" pip install --quiet \
     --python "$target/bin/python" --compile-bytecode --require-hashes -r "$incoming/gateway.txt" ||
