@@ -1,19 +1,21 @@
 #!/bin/sh
 # Make the virtual environment that everything here runs in. Usage: lab/bootstrap.sh .venv
-# On Debian and Ubuntu, as root, a missing python3-venv is installed; elsewhere it is asked for.
+# On Debian and Ubuntu, as root, missing packages are installed; elsewhere they are asked for.
 set -eu
 venv=$1
 python=${PYTHON:-python3}
 
-command -v "$python" >/dev/null || python_missing=1
-if [ -n "${python_missing:-}" ] || ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
-    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-        apt-get update -qq
-        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3 python3-venv >/dev/null
-    else
-        echo "make: Python 3.10 or newer with venv is needed; on Debian: apt install python3-venv" >&2
+missing=
+if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then missing="python3 python3-venv"; fi
+if ! command -v curl >/dev/null; then missing="$missing curl"; fi
+if [ -n "$missing" ]; then
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+        echo "make: these are missing, by their names in Debian: $missing" >&2
         exit 1
     fi
+    apt-get update -qq
+    # shellcheck disable=SC2086 # a list of names
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $missing ca-certificates >/dev/null
 fi
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || {
     echo "make: $("$python" --version) is too old; 3.10 or newer is needed" >&2
