@@ -9,8 +9,9 @@ from typing import Any  # noqa: E402
 
 import yaml  # noqa: E402
 
-from jarvis_ops import ollama, supply  # noqa: E402
+from jarvis_ops import gateway, ollama, supply  # noqa: E402
 from jarvis_ops.facts import accounts, firewall, machine, managed, replies, units  # noqa: E402
+from jarvis_ops.facts import gateway as gateway_facts  # noqa: E402
 from jarvis_ops.facts import ollama as ollama_facts  # noqa: E402
 from jarvis_ops.operations import managed as managed_operations  # noqa: E402
 from litellm_plugins import schema  # noqa: E402
@@ -18,6 +19,10 @@ from litellm_plugins import schema  # noqa: E402
 _VALUES: tuple[type, ...] = (
     accounts.Accounts,
     firewall.Firewall,
+    gateway.Endpoint,
+    gateway.Release,
+    gateway_facts.Caddy,
+    gateway_facts.Gateway,
     machine.Space,
     managed.DirectoryState,
     managed.FileState,

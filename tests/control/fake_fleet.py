@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -14,11 +15,13 @@ from pyinfra.api.operations import run_ops
 from pyinfra.api.state import StateStage
 from pyinfra.context import ctx_host, ctx_state
 
-from jarvis_ops import firewall, ollama
+from jarvis_ops import firewall, gateway, ollama
 from jarvis_ops.deploys import common, inference, preflight, storage
+from jarvis_ops.deploys import gateway as gateway_deploy
 from jarvis_ops.facts import snapshot
 from jarvis_ops.facts.accounts import AccountStates
 from jarvis_ops.facts.firewall import FirewallState
+from jarvis_ops.facts.gateway import CaddyState, GatewayState
 from jarvis_ops.facts.gpu import GpuStates
 from jarvis_ops.facts.machine import Listeners, MachineState, Spaces
 from jarvis_ops.facts.managed import DirectoryStates, FileStates
@@ -127,12 +130,14 @@ def _file_lines(arguments: dict[str, Any], fleet: Fleet, name: str, node: Node) 
 
 _ANSWERS: dict[type, Callable[[dict[str, Any], Fleet, str, Node], list[str]]] = {
     AccountStates: lambda arguments, *_: [f"user {user} {user}" for user in arguments["users"]],
+    CaddyState: lambda _, fleet, *rest: served(fleet),
     DirectoryStates: _directory_lines,
     FileStates: _file_lines,
     FirewallState: lambda _, fleet, name, node: [
         f"file={firewall.rules_sha256(fleet, name)}",
         "untouched=yes",
     ],
+    GatewayState: lambda _, fleet, *rest: deployed(fleet),
     GpuStates: lambda *_: [],
     InstalledPackages: lambda arguments, *_: [f"{name} installed" for name in arguments["names"]],
     Listeners: lambda *_: [],
@@ -145,9 +150,36 @@ _ANSWERS: dict[type, Callable[[dict[str, Any], Fleet, str, Node], list[str]]] = 
     ServerVersion: lambda _, fleet, *rest: [json.dumps({"version": fleet.ollama.version})],
     Spaces: lambda arguments, *_: [f"{path} 1 {10**12}" for path in arguments["paths"]],
     UnitStates: lambda arguments, fleet, name, node: running(
-        arguments["names"][0], ollama.marker(node, fleet.ollama)
+        arguments["names"][0], _marker(arguments["names"][0], fleet, node)
     ),
 }
+
+
+def _marker(unit: str, fleet: Fleet, node: Node) -> str:
+    if unit == gateway.UNIT:
+        return gateway.release().id
+    if unit == gateway.CADDY_UNIT:
+        return gateway.caddy_marker()
+    return ollama.marker(node, fleet.ollama)
+
+
+def deployed(fleet: Fleet, release: str | None = None) -> list[str]:
+    """Return what is printed where a release of the gateway runs: this checkout's, or another."""
+    identity = release or gateway.release().id
+    unit = hashlib.sha256(gateway.release().unit.encode()).hexdigest()
+    file = hashlib.sha256(fleet.model_dump_json().encode()).hexdigest()
+    return [
+        f"current={identity}",
+        f"complete={identity}",
+        f"unit=644 root root {unit if release is None else HEX}",
+        f"fleet=640 root jarvis {file}",
+        "live=yes",
+    ]
+
+
+def served(fleet: Fleet, authority: str = "the authority's certificate") -> list[str]:
+    """Return what is printed where Caddy serves what the fleet declares."""
+    return [f"loaded={gateway.caddyfile_marker(fleet)}", "status=200", f"authority={authority}"]
 
 
 def running(unit: str, marker: str) -> list[str]:
@@ -183,11 +215,16 @@ def _directories(fleet: Fleet, name: str) -> list[Any]:
         *common._DIRECTORIES,
         *inference._directories(node),
         *storage._directories(node),
+        *gateway_deploy._DIRECTORIES,
     ]
 
 
 def _files(fleet: Fleet, name: str) -> list[Any]:
-    return [*common._files(fleet, name), *inference._files(fleet, name)]
+    return [
+        *common._files(fleet, name),
+        *inference._files(fleet, name),
+        *gateway_deploy._caddy_files(fleet),
+    ]
 
 
 @dataclass(frozen=True)
@@ -247,3 +284,5 @@ def _deploy(roles: set[Role]) -> None:
         storage.storage()
     if Role.INFERENCE in roles:
         inference.inference()
+    if Role.GATEWAY in roles:
+        gateway_deploy.gateway()
