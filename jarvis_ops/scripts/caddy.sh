@@ -14,7 +14,10 @@ status=$(curl -ksS --noproxy '*' --max-time 5 -o /dev/null -w '%{http_code}' \
     --resolve "$hostname:$port:$address" "https://$hostname:$port/health/live")
 echo "status=$status"
 if ! command -v caddy >/dev/null; then
-    candidate=$(apt-cache policy caddy | sed -n 's/^ *Candidate: *//p')
+    # Without these options apt would write its cache, and a dry run would change the machine.
+    options='-o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache='
+    # shellcheck disable=SC2086 # several words
+    candidate=$(apt-cache $options policy caddy | sed -n 's/^ *Candidate: *//p')
     # The lists of a fresh machine may be empty yet, except that Ubuntu 22.04 has no such package.
     case ${candidate:-unknown}$(sed -n 's/^VERSION_ID=//p' /etc/os-release) in
     '(none)'* | 'unknown"22.04"') echo "unavailable=caddy" ;;
