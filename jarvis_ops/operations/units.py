@@ -40,8 +40,14 @@ def running(unit: str, marker: str) -> Generator[PyinfraCommand, None, None]:
     if "." not in unit:
         raise OperationValueError(f"unit {unit!r} has no suffix; write e.g. {unit}.service")
     state = ask(host, states(unit)).get(unit, UnitState())
-    is_current = state.active == "active" and state.marker == marker and state.has_groups
-    if is_current and state.enabled and not state.needs_reload:
+    # A process that was started before the files changed may have been started from others.
+    is_current = (
+        state.active == "active"
+        and state.marker == marker
+        and state.has_groups
+        and not state.needs_reload
+    )
+    if is_current and state.enabled:
         host.noop(f"{unit} is enabled and runs in its present form")
         return
     yield StringCommand("systemctl", "daemon-reload")
@@ -74,5 +80,5 @@ def without_drop_ins(unit: str) -> Generator[PyinfraCommand, None, None]:
         return
     for path in drop_ins:
         yield StringCommand("mv", "-f", QuoteString(path), QuoteString(f"{path}.before-jarvis"))
-    yield StringCommand("systemctl", "daemon-reload")
+    # systemd is not told here: what it has loaded shows whoever starts the unit that it changed.
     forget(host)
