@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from lab.laboratory import REPOSITORY, Lab
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+_GATEWAY = "host-01"
 _MODEL = "llama3.2:3b"
 
 _INVENTORY = """\
@@ -40,10 +40,11 @@ _ASKING: tuple[str, ...] = ()
 
 @dataclass(frozen=True)
 class Run:
-    """One run: its seconds, and its round trips on the host that had most of them."""
+    """One run: its seconds, and its round trips to the gateway and to the busiest other host."""
 
     seconds: float
-    round_trips: int
+    to_gateway: int
+    to_node: int | None
 
 
 @dataclass(frozen=True)
@@ -62,10 +63,10 @@ def fleet(hosts: int) -> dict[str, Any]:
         f"host-{number:02}": {"address": f"10.30.0.{number + 9}", "models": [_MODEL]}
         for number in range(1, hosts + 1)
     }
-    gateway = nodes["host-01"]
+    gateway = nodes[_GATEWAY]
     gateway["roles"] = ["gateway", "inference"]
     if hosts > 1:
-        nodes["host-01"] = {"address": gateway["address"], "roles": ["gateway"]}
+        nodes[_GATEWAY] = {"address": gateway["address"], "roles": ["gateway"]}
     return {"ollama": {"version": "0.34.2"}, "nodes": nodes}
 
 
@@ -102,25 +103,27 @@ def _deploy(lab: Lab, directory: Path, options: Sequence[str]) -> Run:
     seconds = time.perf_counter() - began
     if done.returncode:
         raise SystemExit(f"the deploy failed:\n{done.stderr}")
-    run = Run(seconds, max(json.loads(counts.read_text()).values()))
-    _say(f"  {seconds:.1f} s, at most {run.round_trips} round trips on a host")
+    round_trips: dict[str, int] = json.loads(counts.read_text())
+    run = Run(seconds, round_trips.pop(_GATEWAY), max(round_trips.values(), default=None))
+    _say(f"  {run}")
     return run
 
 
 def _median(runs: Sequence[Run]) -> Run:
-    return Run(statistics.median(run.seconds for run in runs), max(run.round_trips for run in runs))
+    return sorted(runs, key=lambda run: run.seconds)[len(runs) // 2]
 
 
 def table(rows: Sequence[Row]) -> Iterator[str]:
     """Yield the lines of the result as Markdown."""
-    yield "| hosts | first run | unchanged, `-y` | unchanged, plan and run | round trips a host |"
-    yield "| ---: | ---: | ---: | ---: | ---: |"
+    columns = ("first run", "unchanged, `-y`", "unchanged, plan and run")
+    yield f"| hosts | {' | '.join(columns)} | round trips to a node | to the gateway |"
+    yield f"| ---: |{' ---: |' * (len(columns) + 2)}"
     for row in rows:
-        yield (
-            f"| {row.hosts} | {row.first.seconds:.1f} s | {row.automatic.seconds:.1f} s "
-            f"| {row.asking.seconds:.1f} s | {row.first.round_trips} / {row.automatic.round_trips} "
-            f"/ {row.asking.round_trips} |"
-        )
+        runs = (row.first, row.automatic, row.asking)
+        seconds = " | ".join(f"{run.seconds:.1f} s" for run in runs)
+        nodes = " / ".join("-" if run.to_node is None else str(run.to_node) for run in runs)
+        gateway = " / ".join(str(run.to_gateway) for run in runs)
+        yield f"| {row.hosts} | {seconds} | {nodes} | {gateway} |"
 
 
 def _say(line: str) -> None:
@@ -136,9 +139,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="jarvis-bench-") as directory:
         rows = [measure(hosts, options.repeat, Path(directory)) for hosts in options.hosts]
     print("\n".join(table(rows)))
-    print(f"\nUnchanged runs are the median of {options.repeat}. Round trips, commands and file")
-    print("transfers, are of the host with most of them, in the runs of the columns before.")
-    print(f"{os.cpu_count()} processors for the control side and all hosts; {' '.join(sys.argv)}")
+    command = " ".join(("python -m bench.converge", *sys.argv[1:]))
+    print(
+        f"\nMedian of {options.repeat} unchanged runs. Round trips are commands and file transfers, in "
+        f"the runs of the three columns.\n{os.cpu_count()} processors for the control side and all "
+        f"hosts: `{command}`"
+    )
 
 
 if __name__ == "__main__":
