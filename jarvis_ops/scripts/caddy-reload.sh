@@ -1,4 +1,5 @@
-# Have Caddy load its configuration, and wait until the endpoint answers through it. Streams go on.
+# Have Caddy load its configuration, and wait until the endpoint answers through it. A reload cuts no
+# stream.
 # Usage: caddy-reload.sh UNIT SOCKET MARKER HOSTNAME PORT ADDRESS SECONDS LINES
 unit=$1 socket=$2 marker=$3 hostname=$4 port=$5 address=$6 seconds=$7 lines=$8
 
