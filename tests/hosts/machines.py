@@ -156,13 +156,17 @@ def _why_unusable(ssh_name: str | None) -> str | None:
         result = _connection(ssh_name).run("true")
     except RuntimeError as error:
         result = error.args[0]
-        return f"it cannot be reached over SSH: {result.stderr.strip()}"
+        return f"it cannot be reached over SSH: {_last_line(result.stderr)}"
     if result.failed:
         return (
-            f"sudo does not work there: {result.stderr.strip()} "
+            f"sudo does not work there: {_last_line(result.stderr)} "
             f"(a password for sudo is taken from {_PASSWORD_VARIABLE})"
         )
     return None
+
+
+def _last_line(text: str) -> str:
+    return text.strip().rpartition("\n")[2]
 
 
 def usable(machine: Machine) -> Host:
