@@ -17,7 +17,7 @@ take_environment() {
     pattern="^[[:space:]]*(export[[:space:]]+)?((https?|no|all)_proxy|(PIP|UV)_[A-Z_]+)=[\"']?([^\"']*)[\"']?[[:space:]]*\$"
     sed -nE "s/$pattern/\\2=\\5/Ip" /etc/environment 2>/dev/null >"$incoming/environment" || true
     while IFS= read -r line; do
-        export "$line"
+        export "${line?}"
     done <"$incoming/environment"
     export PIP_CERT="$authorities" SSL_CERT_FILE="$authorities" PIP_DISABLE_PIP_VERSION_CHECK=1
 }
